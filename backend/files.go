@@ -1,0 +1,105 @@
+package backend
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"runtime"
+)
+
+// RuntimesFolder is where native libraries are looked for first. A program sets
+// it before it opens anything; empty means the environment variable
+// EDGEVIT_RUNTIMES, else .runtimes/<goos>-<goarch> beside the folder of the
+// program's file.
+var RuntimesFolder string
+
+// LibraryCandidates returns the paths at which a native library of one of the
+// given file names may be, in the order in which they are tried; the plain
+// names at the end are for the system's loader.
+func LibraryCandidates(names ...string) []string {
+	folder := RuntimesFolder
+	if folder == "" {
+		folder = os.Getenv("EDGEVIT_RUNTIMES")
+	}
+	if folder == "" {
+		if program, err := os.Executable(); err == nil {
+			if program, err = filepath.EvalSymlinks(program); err == nil {
+				folder = filepath.Join(filepath.Dir(filepath.Dir(program)), ".runtimes", runtime.GOOS+"-"+runtime.GOARCH)
+			}
+		}
+	}
+	var paths []string
+	if folder != "" {
+		for _, n := range names {
+			paths = append(paths, filepath.Join(folder, n))
+		}
+	}
+	return append(paths, names...)
+}
+
+// CacheFolder is where files made from models are kept: the user's cache
+// folder.
+func CacheFolder() (string, error) {
+	dir, err := os.UserCacheDir()
+	if err != nil {
+		return "", fmt.Errorf("cache folder: %w", err)
+	}
+	return filepath.Join(dir, "edgevit"), nil
+}
+
+// CacheFile returns the path of a file in the cache folder that holds what
+// write writes. It is written beside its place and renamed, with its sha256 in
+// a file of the same name and the extension .sha256; a file that does not have
+// that sum any more is written again. The name must change with the content.
+func CacheFile(name string, write func(io.Writer) error) (string, error) {
+	dir, err := CacheFolder()
+	if err != nil {
+		return "", err
+	}
+	path := filepath.Join(dir, name)
+	if intact(path) {
+		return path, nil
+	}
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return "", fmt.Errorf("cache folder: %w", err)
+	}
+	f, err := os.CreateTemp(dir, "."+name+".*")
+	if err != nil {
+		return "", fmt.Errorf("cache folder: %w", err)
+	}
+	defer os.Remove(f.Name()) // fails once it is renamed
+	sum := sha256.New()
+	err = errors.Join(write(io.MultiWriter(f, sum)), f.Close())
+	if err != nil {
+		return "", fmt.Errorf("cache file %s: %w", name, err)
+	}
+	text := []byte(hex.EncodeToString(sum.Sum(nil)))
+	// The sum first: without its file it is only a miss.
+	if err := errors.Join(os.WriteFile(path+".sha256", text, 0o644), os.Rename(f.Name(), path)); err != nil {
+		return "", fmt.Errorf("cache file %s: %w", name, err)
+	}
+	return path, nil
+}
+
+// intact says whether the file has the sum that was written beside it.
+func intact(path string) bool {
+	want, err := os.ReadFile(path + ".sha256")
+	if err != nil {
+		return false
+	}
+	f, err := os.Open(path)
+	if err != nil {
+		return false
+	}
+	defer f.Close()
+	sum := sha256.New()
+	if _, err := io.Copy(sum, f); err != nil {
+		return false
+	}
+	return bytes.Equal(want, []byte(hex.EncodeToString(sum.Sum(nil))))
+}
