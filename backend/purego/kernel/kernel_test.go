@@ -1,0 +1,282 @@
+package kernel
+
+import (
+	"fmt"
+	"math"
+	"math/rand/v2"
+	"testing"
+)
+
+const guard = 12345
+
+// random returns n normal values with room for a guard word behind them.
+func random(rng *rand.Rand, n int) []float32 {
+	x := make([]float32, n, n+1)
+	for i := range x {
+		x[i] = float32(rng.NormFloat64())
+	}
+	return x
+}
+
+// guarded returns n zeros and a function that says whether what lies behind
+// them is untouched.
+func guarded(n int) ([]float32, func() bool) {
+	x := make([]float32, n+8)
+	for i := range x[n:] {
+		x[n+i] = guard
+	}
+	return x[:n], func() bool {
+		for _, v := range x[n:] {
+			if v != guard {
+				return false
+			}
+		}
+		return true
+	}
+}
+
+func each(t *testing.T, f func(t *testing.T, k *Table, rng *rand.Rand)) {
+	for _, k := range Tables() {
+		t.Run(k.Name, func(t *testing.T) { f(t, k, rand.New(rand.NewPCG(1, 2))) })
+	}
+}
+
+func TestGemm(t *testing.T) {
+	each(t, func(t *testing.T, k *Table, rng *rand.Rand) {
+		for _, m := range []int{1, 2, 3, 4, 7, 10} {
+			for _, n := range []int{1, 2, 3, 5, 12, 36, 49} {
+				for _, depth := range []int{1, 2, 7, 36, 145} {
+					for variant := range 4 {
+						testGemm(t, k, rng, m, n, depth, variant&1 != 0, variant&2 != 0)
+					}
+				}
+			}
+		}
+	})
+}
+
+func testGemm(t *testing.T, k *Table, rng *rand.Rand, m, n, depth int, activate, residual bool) {
+	t.Helper()
+	ldA, ldDst := depth+3, n+2
+	a, b, bias := random(rng, m*ldA), random(rng, depth*n), random(rng, n)
+	dst, untouched := guarded((m-1)*ldDst + n)
+	g := GemmArgs{Dst: dst, LdDst: ldDst, A: a, LdA: ldA, B: k.Pack(b, depth, n), Bias: bias, M: m, K: depth, N: n, GELU: activate}
+	var before []float32
+	if residual { // dst itself, as in a block's second half
+		copy(dst, random(rng, len(dst)))
+		before = append(before, dst...)
+		g.Residual, g.LdRes = dst, ldDst
+	}
+	k.Gemm(g)
+	for i := range m {
+		for j := range n {
+			want, scale := float64(bias[j]), math.Abs(float64(bias[j]))
+			for e := range depth {
+				p := float64(a[i*ldA+e]) * float64(b[e*n+j])
+				want += p
+				scale += math.Abs(p)
+			}
+			if activate {
+				want = want * 0.5 * (1 + math.Erf(want/math.Sqrt2))
+			}
+			if residual {
+				want += float64(before[i*ldDst+j])
+			}
+			if got := float64(dst[i*ldDst+j]); math.Abs(got-want) > 1e-6+3e-7*scale {
+				t.Fatalf("%d x %d x %d, gelu %v, residual %v: [%d %d] is %v, want %v", m, depth, n, activate, residual, i, j, got, want)
+			}
+		}
+	}
+	if !untouched() {
+		t.Fatalf("%d x %d x %d: wrote past the end", m, depth, n)
+	}
+}
+
+func TestGemmKeepsNaN(t *testing.T) {
+	each(t, func(t *testing.T, k *Table, rng *rand.Rand) {
+		const m, depth, n = 4, 9, 7
+		for name, v := range map[string]float32{"NaN": float32(math.NaN()), "Inf": float32(math.Inf(1))} {
+			a := random(rng, m*depth)
+			a[depth+2] = v
+			dst := make([]float32, m*n)
+			k.Gemm(GemmArgs{Dst: dst, LdDst: n, A: a, LdA: depth, B: k.Pack(random(rng, depth*n), depth, n), Bias: make([]float32, n), M: m, K: depth, N: n})
+			for i, got := range dst {
+				if finite := !math.IsNaN(float64(got)) && !math.IsInf(float64(got), 0); finite == (i/n == 1) {
+					t.Errorf("%s in row 1: row %d holds %v", name, i/n, got)
+				}
+			}
+		}
+	})
+}
+
+func TestDepthwise(t *testing.T) {
+	each(t, func(t *testing.T, k *Table, rng *rand.Rand) {
+		for _, size := range []struct{ w, c, kernel int }{{1, 1, 3}, {2, 3, 5}, {7, 36, 3}, {8, 37, 5}, {14, 16, 7}} {
+			for _, missing := range []int{-1, 0, size.kernel - 1} {
+				rows := make([][]float32, size.kernel)
+				for i := range rows {
+					if i != missing {
+						rows[i] = random(rng, size.w*size.c)
+					}
+				}
+				weight, bias := random(rng, size.kernel*size.kernel*size.c), random(rng, size.c)
+				dst, untouched := guarded(size.w * size.c)
+				k.Depthwise(DepthwiseArgs{Dst: dst, Rows: rows, Weight: weight, Bias: bias, W: size.w, C: size.c, Kernel: size.kernel})
+				for x := range size.w {
+					for c := range size.c {
+						want := float64(bias[c])
+						for ky, row := range rows {
+							for kx := range size.kernel {
+								if in := x + kx - size.kernel/2; row != nil && in >= 0 && in < size.w {
+									want += float64(row[in*size.c+c]) * float64(weight[(ky*size.kernel+kx)*size.c+c])
+								}
+							}
+						}
+						if got := float64(dst[x*size.c+c]); math.Abs(got-want) > 1e-5 {
+							t.Fatalf("%+v without row %d: pixel %d channel %d is %v, want %v", size, missing, x, c, got, want)
+						}
+					}
+				}
+				if !untouched() {
+					t.Fatalf("%+v: wrote past the end", size)
+				}
+			}
+		}
+	})
+}
+
+func TestNorm(t *testing.T) {
+	each(t, func(t *testing.T, k *Table, rng *rand.Rand) {
+		for _, c := range []int{1, 2, 5, 36, 289} {
+			const m, eps = 3, 1e-5
+			ld := c + 1
+			src := random(rng, m*ld)
+			for i := range src {
+				src[i] = src[i]*3 + 10
+			}
+			dst, untouched := guarded((m-1)*ld + c)
+			k.Norm(dst, ld, src, ld, m, c, eps)
+			for i := range m {
+				mean, variance := 0.0, 0.0
+				for _, v := range src[i*ld:][:c] {
+					mean += float64(v) / float64(c)
+				}
+				for _, v := range src[i*ld:][:c] {
+					variance += (float64(v) - mean) * (float64(v) - mean) / float64(c)
+				}
+				for j := range c {
+					want := (float64(src[i*ld+j]) - mean) / math.Sqrt(variance+eps)
+					if got := float64(dst[i*ld+j]); math.Abs(got-want) > 2e-5 {
+						t.Fatalf("%d channels: [%d %d] is %v, want %v", c, i, j, got, want)
+					}
+				}
+			}
+			if !untouched() {
+				t.Fatalf("%d channels: wrote past the end", c)
+			}
+		}
+	})
+}
+
+func TestGELU(t *testing.T) {
+	each(t, func(t *testing.T, k *Table, _ *rand.Rand) {
+		var src []float32
+		for x := -12.0; x <= 12; x += 1e-4 {
+			src = append(src, float32(x))
+		}
+		src = append(src, 0, 1e-30, -1e-30, 3e38, -3e38, float32(math.Inf(1)), float32(math.Inf(-1)))
+		dst, untouched := guarded(len(src))
+		k.GELU(dst, src)
+		worst := 0.0
+		for i, v := range src {
+			x := float64(v)
+			want := x * 0.5 * math.Erfc(-x/math.Sqrt2)
+			if math.IsInf(x, -1) {
+				want = 0 // the limit; the formula gives -Inf * 0
+			}
+			if got := float64(dst[i]); got != want {
+				if d := math.Abs(got-want) / math.Max(1, math.Abs(x)); d > worst {
+					worst = d
+				}
+			}
+		}
+		if worst > 3e-7 {
+			t.Errorf("the largest error is %.3g of max(1, |x|), want at most 3e-7", worst)
+		}
+		nan := []float32{float32(math.NaN())}
+		if k.GELU(nan, nan); nan[0] == nan[0] {
+			t.Errorf("gelu(NaN) is %v", nan[0])
+		}
+		if !untouched() {
+			t.Error("wrote past the end")
+		}
+	})
+}
+
+func TestExp(t *testing.T) {
+	for x := -87.0; x <= 0; x += 1e-3 {
+		want := math.Exp(float64(float32(x)))
+		if got := float64(exp(float32(x))); math.Abs(got-want) > 2e-7*want {
+			t.Fatalf("exp(%v) is %v, want %v", x, got, want)
+		}
+	}
+	if got := exp(float32(math.Inf(-1))); got != 0 {
+		t.Errorf("exp(-Inf) is %v", got)
+	}
+	if got := exp(float32(math.NaN())); got == got {
+		t.Errorf("exp(NaN) is %v", got)
+	}
+}
+
+func TestAttention(t *testing.T) {
+	each(t, func(t *testing.T, k *Table, rng *rand.Rand) {
+		for _, size := range []struct{ m, tokens, d int }{{1, 1, 1}, {3, 4, 5}, {16, 49, 36}, {5, 196, 48}} {
+			const scale = 0.3
+			ld, ldDst := 3*size.d+2, size.d+1
+			qkv := random(rng, max(size.m, size.tokens)*ld)
+			q, key, v := qkv, qkv[size.d:], qkv[2*size.d:]
+			dst, untouched := guarded((size.m-1)*ldDst + size.d)
+			k.Attention(AttentionArgs{Dst: dst, LdDst: ldDst, Q: q, K: key, V: v, Ld: ld, M: size.m, Tokens: size.tokens, D: size.d, Scale: scale, Scores: make([]float32, size.tokens)})
+			for i := range size.m {
+				weights, sum := make([]float64, size.tokens), 0.0
+				for j := range weights {
+					for e := range size.d {
+						weights[j] += float64(q[i*ld+e]) * float64(key[j*ld+e])
+					}
+					weights[j] = math.Exp(weights[j] * scale)
+					sum += weights[j]
+				}
+				for e := range size.d {
+					want := 0.0
+					for j, w := range weights {
+						want += w / sum * float64(v[j*ld+e])
+					}
+					if got := float64(dst[i*ldDst+e]); math.Abs(got-want) > 2e-6 {
+						t.Fatalf("%+v: [%d %d] is %v, want %v", size, i, e, got, want)
+					}
+				}
+			}
+			if !untouched() {
+				t.Fatalf("%+v: wrote past the end", size)
+			}
+		}
+	})
+}
+
+func BenchmarkGemm(b *testing.B) {
+	for _, k := range Tables() {
+		for _, size := range []struct{ m, k, n int }{{3136, 36, 144}, {196, 144, 576}, {196, 576, 144}, {49, 288, 1152}} {
+			b.Run(fmt.Sprintf("%s/%dx%dx%d", k.Name, size.m, size.k, size.n), func(b *testing.B) {
+				rng := rand.New(rand.NewPCG(1, 2))
+				g := GemmArgs{
+					Dst: make([]float32, size.m*size.n), LdDst: size.n, A: random(rng, size.m*size.k), LdA: size.k,
+					B: k.Pack(random(rng, size.k*size.n), size.k, size.n), Bias: make([]float32, size.n), M: size.m, K: size.k, N: size.n,
+				}
+				for b.Loop() {
+					k.Gemm(g)
+				}
+				b.ReportMetric(2*float64(size.m*size.k*size.n)*float64(b.N)/b.Elapsed().Seconds()/1e9, "GFLOP/s")
+			})
+		}
+	}
+}

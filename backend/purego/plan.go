@@ -1,0 +1,314 @@
+package purego
+
+import (
+	"slices"
+
+	"edgevit/backend/purego/kernel"
+	"edgevit/graph"
+)
+
+// plan is a compiled graph: steps with a barrier after each, and where every
+// value lives.
+type plan struct {
+	steps   []step
+	threads int
+	kernels *kernel.Table
+	// arena and scratch (per worker) are sizes in float32 values.
+	arena, scratch int
+	lines          int // side of the largest depthwise kernel
+	weightBytes    int64
+
+	// Of a plan that is not fused: the place of each node's output and the node
+	// of each step, by Node.Index.
+	places []place
+	owners []int
+}
+
+// planner makes a plan.
+type planner struct {
+	plan
+	fused bool
+	nodes []*irNode
+	// values says where each node's output lives.
+	values  map[*irNode]place
+	buffers []*buffer
+}
+
+// buffer is a value in the arena, live from the step that writes it to the last
+// that reads it.
+type buffer struct {
+	node        *irNode
+	size        int
+	first, last int
+	offset      int
+}
+
+func newPlan(g *graph.Graph, threads int, kernels *kernel.Table, fused bool) (*plan, error) {
+	nodes, err := lower(g)
+	if err != nil {
+		return nil, err
+	}
+	if fused {
+		nodes = fuse(nodes)
+	}
+	p := &planner{plan: plan{threads: threads, kernels: kernels}, fused: fused, nodes: nodes, values: map[*irNode]place{}}
+	groups := p.groups()
+	p.place(groups)
+	for _, group := range groups {
+		p.emit(group)
+	}
+	p.places = make([]place, len(g.Nodes))
+	for n, at := range p.values {
+		p.places[n.index] = at
+	}
+	return &p.plan, nil
+}
+
+// rowWise says whether each output pixel of n depends on its own pixel of the
+// inputs alone. heads says whether n may only begin a group, since it reads
+// pixels of another resolution or all of them.
+func rowWise(n *irNode) (ok, heads bool) {
+	switch op := n.op.(type) {
+	case graph.Conv:
+		return op.Groups == 1, !pointwise(n)
+	case graph.Subsample, graph.Deconv, graph.GroupNorm:
+		return true, true
+	case graph.LayerNorm, graph.BatchNorm, graph.GELU, graph.Add:
+		return true, false
+	}
+	return false, false
+}
+
+// groups splits the nodes into steps: a run of row-wise nodes of one
+// resolution is one step, in which a tile of rows goes through all of them.
+func (p *planner) groups() [][]*irNode {
+	var groups [][]*irNode
+	open := false
+	for _, n := range p.nodes {
+		if _, ok := n.op.(graph.Input); ok {
+			continue
+		}
+		rows, heads := rowWise(n)
+		if last := len(groups) - 1; p.fused && open && rows && !heads &&
+			groups[last][0].shape.H == n.shape.H && groups[last][0].shape.W == n.shape.W {
+			groups[last] = append(groups[last], n)
+			continue
+		}
+		groups = append(groups, []*irNode{n})
+		open = rows
+	}
+	return groups
+}
+
+// place decides where every value lives: the image and the logits outside, what
+// a step keeps to itself in scratch, the rest in the arena, where buffers that
+// are never live at once may share memory.
+func (p *planner) place(groups [][]*irNode) {
+	where := map[*irNode]int{}
+	for i, group := range groups {
+		for _, n := range group {
+			where[n] = i
+		}
+	}
+	last := map[*irNode]int{}
+	for i, group := range groups {
+		for _, n := range group {
+			for _, in := range n.inputs() {
+				last[in] = i
+			}
+		}
+	}
+	output := p.nodes[len(p.nodes)-1]
+	for _, n := range p.nodes {
+		_, input := n.op.(graph.Input)
+		switch {
+		case input:
+			p.values[n] = place{kind: inInput}
+		case n == output:
+			p.values[n] = place{kind: inOutput}
+		case last[n] > where[n]:
+			p.buffers = append(p.buffers, &buffer{node: n, size: n.shape.Len(), first: where[n], last: last[n]})
+		}
+	}
+	p.layout()
+}
+
+// layout gives every buffer the lowest offset at which no buffer that is live
+// at the same time lies, the largest first. A plan that is not fused keeps
+// every value.
+func (p *planner) layout() {
+	const align = 16 // one cache line
+	ordered := slices.Clone(p.buffers)
+	slices.SortStableFunc(ordered, func(a, b *buffer) int { return b.size - a.size })
+	var placed []*buffer
+	for _, b := range ordered {
+		for _, other := range placed { // sorted by offset
+			live := !p.fused || other.first <= b.last && b.first <= other.last
+			if live && other.offset < b.offset+b.size && b.offset < other.offset+other.size {
+				b.offset = (other.offset + other.size + align - 1) / align * align
+			}
+		}
+		placed = append(placed, b)
+		slices.SortFunc(placed, func(a, b *buffer) int { return a.offset - b.offset })
+		p.arena = max(p.arena, b.offset+b.size)
+		p.values[b.node] = place{kind: inArena, offset: b.offset}
+	}
+}
+
+// emit appends the steps of one group.
+func (p *planner) emit(group []*irNode) {
+	n := group[0]
+	switch op := n.op.(type) {
+	case graph.Attention:
+		p.add(n, p.attention(n, op))
+	case graph.MeanPool:
+		p.add(n, &meanPool{src: p.values[n.in[0]], dst: p.values[n], pixels: n.in[0].shape.H * n.in[0].shape.W, c: n.shape.C})
+	case graph.Conv:
+		if op.Groups > 1 {
+			p.add(n, p.depthwise(n, op))
+			return
+		}
+		p.add(n, p.rows(group))
+	case graph.GroupNorm:
+		p.add(n, &groupStats{src: p.values[n.in[0]], size: n.shape.Len()})
+		p.add(n, p.rows(group))
+	default:
+		p.add(n, p.rows(group))
+	}
+}
+
+func (p *planner) add(n *irNode, s step) {
+	p.steps = append(p.steps, s)
+	p.owners = append(p.owners, n.index)
+}
+
+// tileRows is about how many rows go through a group at a time: enough to use a
+// weight often once it is in cache, few enough that a tile stays there.
+const tileRows = 32
+
+// rows makes the step of a group of row-wise nodes.
+func (p *planner) rows(group []*irNode) step {
+	total := group[0].shape.H * group[0].shape.W
+	// Equal tiles, a multiple of the number of threads of them.
+	rounds := max(1, (total+p.threads*tileRows-1)/(p.threads*tileRows))
+	tile := (total + p.threads*rounds - 1) / (p.threads * rounds)
+	s := &rowStep{total: total, tile: tile, workers: min(p.threads, (total+tile-1)/tile)}
+	used := 0
+	scratch := func(width int) place {
+		at := place{kind: inScratch, offset: used}
+		used += (tile*width + 15) / 16 * 16
+		return at
+	}
+	for _, n := range group {
+		if _, placed := p.values[n]; !placed {
+			p.values[n] = scratch(n.shape.C)
+		}
+		s.ops = append(s.ops, p.lowerRow(n, scratch)...)
+	}
+	p.scratch = max(p.scratch, used)
+	return s
+}
+
+// lowerRow lowers one row-wise node.
+func (p *planner) lowerRow(n *irNode, scratch func(width int) place) []rowOp {
+	src, dst, c := p.values[n.in[0]], p.values[n], n.shape.C
+	from := n.in[0].shape
+	switch op := n.op.(type) {
+	case graph.Conv:
+		k := op.Kernel * op.Kernel * from.C
+		var ops []rowOp
+		if !pointwise(n) {
+			patches := scratch(k)
+			ops = append(ops, &gather{src: src, dst: patches, from: from, kernel: op.Kernel, stride: op.Stride, pad: op.Pad, outW: n.shape.W})
+			src = patches
+		}
+		m := &gemm{src: src, dst: dst, k: k, n: c, weight: p.pack(convMatrix(n.weights["weight"], c, from.C, op.Kernel), k, c), bias: n.bias(c), gelu: n.gelu}
+		p.weightBytes += 4 * int64(c)
+		if n.residual != nil {
+			m.residual, m.adds = p.values[n.residual], true
+		}
+		return append(ops, m)
+	case graph.Subsample:
+		return []rowOp{&gather{src: src, dst: dst, from: from, kernel: 1, stride: op.Stride, outW: n.shape.W}}
+	case graph.Deconv:
+		return []rowOp{&deconv{src: src, dst: dst, from: from, kernel: op.Kernel, weight: tapsFirst(n.weights["weight"], c, op.Kernel), bias: n.bias(c)}}
+	case graph.LayerNorm:
+		return []rowOp{&norm{src: src, dst: dst, c: c, eps: float32(op.Eps), affine: n.affine()}}
+	case graph.GroupNorm:
+		return []rowOp{&groupNorm{src: src, dst: dst, c: c, size: n.shape.Len(), eps: op.Eps, affine: n.affine()}}
+	case graph.BatchNorm:
+		scale, shift := batchNormAffine(n, op)
+		return []rowOp{&scaleShift{src: src, dst: dst, c: c, affine: affine{narrow(scale), narrow(shift)}}}
+	case graph.GELU:
+		return []rowOp{&gelu{src: src, dst: dst, c: c}}
+	default: // Add
+		return []rowOp{&add{src: src, other: p.values[n.in[1]], dst: dst, c: c}}
+	}
+}
+
+// affine is the norm's scale and shift of each channel, empty if plain.
+func (n *irNode) affine() affine {
+	if n.plain {
+		return affine{}
+	}
+	return affine{n.weights["weight"], n.weights["bias"]}
+}
+
+func narrow(x []float64) []float32 {
+	out := make([]float32, len(x))
+	for i, v := range x {
+		out[i] = float32(v)
+	}
+	return out
+}
+
+func (p *planner) pack(b []float32, k, n int) []float32 {
+	packed := p.kernels.Pack(b, k, n)
+	p.weightBytes += 4 * int64(len(packed))
+	return packed
+}
+
+// convMatrix turns a convolution's weight [out in kernel kernel] into the
+// matrix [kernel·kernel·in out] that multiplies a gathered patch.
+func convMatrix(w []float32, out, in, kernel int) []float32 {
+	m := make([]float32, len(w))
+	taps := kernel * kernel
+	for o := range out {
+		for i := range in {
+			for t := range taps {
+				m[(t*in+i)*out+o] = w[(o*in+i)*taps+t]
+			}
+		}
+	}
+	return m
+}
+
+// tapsFirst turns a depthwise weight [c 1 kernel kernel] into [kernel kernel c].
+func tapsFirst(w []float32, c, kernel int) []float32 {
+	t := make([]float32, len(w))
+	taps := kernel * kernel
+	for ch := range c {
+		for i := range taps {
+			t[i*c+ch] = w[ch*taps+i]
+		}
+	}
+	return t
+}
+
+func (p *planner) depthwise(n *irNode, op graph.Conv) step {
+	p.lines = max(p.lines, op.Kernel)
+	p.weightBytes += 4 * int64(len(n.weights["weight"])+n.shape.C)
+	return &depthwise{
+		src: p.values[n.in[0]], dst: p.values[n], shape: n.shape, kernel: op.Kernel, workers: p.threads,
+		weight: tapsFirst(n.weights["weight"], n.shape.C, op.Kernel), bias: n.bias(n.shape.C),
+	}
+}
+
+func (p *planner) attention(n *irNode, op graph.Attention) step {
+	tokens := n.shape.H * n.shape.W
+	p.scratch = max(p.scratch, tokens)
+	return &attention{
+		src: p.values[n.in[0]], dst: p.values[n], heads: op.Heads, scale: float32(op.Scale),
+		tokens: tokens, c: n.shape.C, workers: p.threads,
+	}
+}

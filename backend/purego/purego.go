@@ -1,0 +1,160 @@
+// Package purego runs a graph in Go alone: no cgo, no library.
+//
+// Opening a graph makes a plan once: ir.go folds norms, scales, residuals and
+// GELU into the convolutions beside them, plan.go orders what is left into
+// steps and lays out the memory, steps.go says what a step does. A Run then
+// walks the steps over a team of goroutines (exec.go) and allocates nothing.
+// The inner loops are in kernel/.
+package purego
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"time"
+
+	"edgevit/backend"
+	"edgevit/backend/purego/kernel"
+	"edgevit/graph"
+)
+
+func init() { backend.Register(Backend{}) }
+
+// Backend is the pure-Go engine.
+type Backend struct{}
+
+var target = backend.Target{Backend: "purego", Device: "cpu", Precision: "fp32"}
+
+// Name is purego.
+func (Backend) Name() string { return target.Backend }
+
+// Targets are the CPU in float32.
+func (Backend) Targets() []backend.Target { return []backend.Target{target} }
+
+// Probe finds the engine available everywhere.
+func (Backend) Probe(context.Context) []backend.TargetStatus {
+	return []backend.TargetStatus{{Target: target, Available: true}}
+}
+
+// Open plans g for o.Threads threads.
+func (Backend) Open(_ context.Context, g *graph.Graph, o backend.Options) (backend.Session, error) {
+	if o.Device != "" && o.Device != target.Device || o.Precision != "" && o.Precision != target.Precision {
+		return nil, fmt.Errorf("%w: device %q, precision %q; the engine has cpu, fp32", backend.ErrUnsupported, o.Device, o.Precision)
+	}
+	threads := o.Threads
+	if threads < 1 {
+		threads = backend.DefaultThreads()
+	}
+	kernels := kernel.Best()
+	p, err := newPlan(g, threads, kernels, true)
+	if err != nil {
+		return nil, err
+	}
+	return &session{graph: g, plan: p, threads: threads, kernels: kernels}, nil
+}
+
+// session is an open model. Each Run in progress has an exec of its own; idle
+// ones are kept.
+type session struct {
+	graph   *graph.Graph
+	plan    *plan
+	threads int
+	kernels *kernel.Table
+
+	mu   sync.Mutex
+	idle []*exec
+
+	traceOnce sync.Once
+	tracePlan *plan
+	traceErr  error
+}
+
+// maxIdle bounds how many execs, each with an arena, wait for the next Run.
+const maxIdle = 8
+
+func (s *session) take() *exec {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if n := len(s.idle); n > 0 {
+		x := s.idle[n-1]
+		s.idle = s.idle[:n-1]
+		return x
+	}
+	return newExec(s.plan)
+}
+
+func (s *session) give(x *exec) {
+	x.in, x.out = nil, nil
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(s.idle) < maxIdle {
+		s.idle = append(s.idle, x)
+		return
+	}
+	x.close()
+}
+
+// Run implements backend.Session. The images of a batch run one after another.
+func (s *session) Run(ctx context.Context, in, out []float32) error {
+	n, err := s.graph.Batch(in)
+	if err != nil {
+		return fmt.Errorf("%w: %w", backend.ErrShape, err)
+	}
+	size, classes := s.graph.Input().Len(), s.graph.Classes()
+	if len(out) != n*classes {
+		return fmt.Errorf("%w: output has %d values, want %d", backend.ErrShape, len(out), n*classes)
+	}
+	x := s.take()
+	defer s.give(x)
+	for i := range n {
+		if err := x.run(ctx, in[i*size:][:size], out[i*classes:][:classes], nil); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Trace implements backend.Tracer by a second plan, made on first use, in which
+// every node is a step of its own and keeps its output.
+func (s *session) Trace(ctx context.Context, in []float32) ([]backend.NodeTrace, error) {
+	s.traceOnce.Do(func() { s.tracePlan, s.traceErr = newPlan(s.graph, s.threads, s.kernels, false) })
+	if s.traceErr != nil {
+		return nil, s.traceErr
+	}
+	x := newExec(s.tracePlan)
+	defer x.close()
+	out := make([]float32, s.graph.Classes())
+	times := make([]time.Duration, len(s.tracePlan.steps))
+	if err := x.run(ctx, in, out, times); err != nil {
+		return nil, err
+	}
+	trace := make([]backend.NodeTrace, len(s.graph.Nodes))
+	for i, n := range s.graph.Nodes {
+		at := s.tracePlan.places[n.Index]
+		trace[i] = backend.NodeTrace{Node: n.Name, Output: append([]float32(nil), x.slice(at)[:n.Shape.Len()]...)}
+	}
+	for i, d := range times {
+		trace[s.tracePlan.owners[i]].Time += d
+	}
+	return trace, nil
+}
+
+// Describe implements backend.Describer.
+func (s *session) Describe() backend.Description {
+	return backend.Description{
+		Threads: s.threads, Provider: s.kernels.Name + " kernels",
+		DelegatedNodes: len(s.graph.Nodes), Nodes: len(s.graph.Nodes),
+		WeightBytes: s.plan.weightBytes, ArenaBytes: 4 * int64(s.plan.arena+s.plan.scratch*s.threads),
+	}
+}
+
+// Close implements backend.Session.
+func (s *session) Close() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, x := range s.idle {
+		x.close()
+	}
+	s.idle = nil
+	return nil
+}
