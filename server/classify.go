@@ -1,0 +1,193 @@
+package server
+
+import (
+	"context"
+	"fmt"
+	"math"
+	"time"
+
+	"edgevit/api"
+	"edgevit/backend"
+	"edgevit/model"
+	"edgevit/preprocess"
+)
+
+// defaultTopK is how many classes are answered where top_k is not given.
+const defaultTopK = 5
+
+// handlers implement the operations of the contract.
+type handlers struct{ *Server }
+
+// Classify is the way of an image: names are resolved and a full queue refuses
+// before the body is read; the body is read before CPU tokens are taken, so
+// that a slow client holds none; the tokens are taken before the image is
+// decoded and held to the end of inference.
+func (h handlers) Classify(ctx context.Context, req api.ClassifyRequestObject) (api.ClassifyResponseObject, error) {
+	info := infoOf(ctx)
+	ctx, cancel := context.WithDeadline(ctx, info.start.Add(h.deadline))
+	defer cancel()
+
+	target, err := h.resolve(req.Params.Target)
+	if err != nil {
+		return nil, err
+	}
+	session, err := h.store.acquire(ctx, value(req.Params.Model), target)
+	if err != nil {
+		return nil, err
+	}
+	defer h.store.release(session)
+	m := session.entry.model
+	info.model, info.target = session.entry.name, target.String()
+	topK, err := resolveTopK(req.Params.TopK, m.Graph.Classes())
+	if err != nil {
+		return nil, err
+	}
+	if err := h.admission.check(session); err != nil {
+		return nil, err
+	}
+
+	data, err := readImage(req, info.body)
+	if err != nil {
+		return nil, err
+	}
+	classifier, err := session.wait(ctx)
+	if err != nil {
+		return nil, err
+	}
+	result, err := h.infer(ctx, session, classifier, data)
+	if err != nil {
+		return nil, err
+	}
+
+	timing := result.timing
+	timing.TotalMs = ms(time.Since(info.start))
+	info.timing = &timing
+	h.metrics.stages(info.target, timing)
+	answer := api.Classify200JSONResponse{
+		Model:     session.entry.name,
+		ModelHash: m.Hash,
+		Target:    info.target,
+		Timing:    timing,
+		Image: api.Image{
+			Format: result.image.Format, Width: result.image.Width, Height: result.image.Height,
+			Orientation: result.image.Orientation, Bytes: int64(len(data)),
+		},
+		RequestId: info.id,
+	}
+	if m.Untrained {
+		answer.Untrained = &m.Untrained
+	}
+	for _, p := range m.Top(result.logits, topK) {
+		answer.Predictions = append(answer.Predictions, api.Prediction{
+			Index: p.Index, Label: p.Label, Probability: p.Probability, Logit: p.Logit,
+		})
+	}
+	return answer, nil
+}
+
+// resolve returns the canonical target; nil stands for the default.
+func (h handlers) resolve(name *string) (backend.Target, error) {
+	if name == nil {
+		return h.store.target, nil
+	}
+	return h.registry.Resolve(*name)
+}
+
+func resolveTopK(want *int, classes int) (int, error) {
+	switch {
+	case want == nil:
+		return min(defaultTopK, classes), nil
+	case *want < 1 || *want > classes:
+		return 0, fmt.Errorf("%w: top_k is %d, want 1 to %d", errQuery, *want, classes)
+	}
+	return *want, nil
+}
+
+type inference struct {
+	image  preprocess.Info
+	logits []float32 // [classes]
+	timing api.Timing
+}
+
+// infer runs one image file with the session's CPU tokens held.
+func (h handlers) infer(ctx context.Context, s *session, c *backend.Classifier, data []byte) (*inference, error) {
+	var r inference
+	clock := time.Now()
+	lap := func(d *float64) {
+		now := time.Now()
+		*d = ms(now.Sub(clock))
+		clock = now
+	}
+	release, err := h.admission.acquire(ctx, s, c.Threads())
+	if err != nil {
+		return nil, err
+	}
+	defer release()
+	lap(&r.timing.QueueMs)
+
+	image, err := preprocess.Decode(ctx, data, h.limits)
+	if err != nil {
+		return nil, err
+	}
+	r.image = image.Info
+	lap(&r.timing.DecodeMs)
+
+	m := s.entry.model
+	input, put := s.entry.input()
+	defer put()
+	if err := image.Tensor(preprocess.Spec(m.Preprocess), input); err != nil {
+		return nil, err
+	}
+	lap(&r.timing.PreprocessMs)
+
+	r.logits = make([]float32, m.Graph.Classes())
+	if err := c.Run(ctx, input, r.logits); err != nil {
+		return nil, err
+	}
+	lap(&r.timing.InferenceMs)
+	for _, l := range r.logits {
+		if math.IsNaN(float64(l)) || math.IsInf(float64(l), 0) {
+			return nil, fmt.Errorf("%w: the output of %s on %s for this image holds %v", errNotFinite, s.entry.name, s.target, l)
+		}
+	}
+	return &r, nil
+}
+
+// input lends one input tensor, [H W 3]; put gives it back.
+func (e *entry) input() (tensor []float32, put func()) {
+	p, ok := e.inputs.Get().(*[]float32)
+	if !ok {
+		t := make([]float32, e.model.Graph.Input().Len())
+		p = &t
+	}
+	return *p, func() { e.inputs.Put(p) }
+}
+
+// value is what p points to, the zero value if nowhere.
+func value[T any](p *T) T {
+	if p == nil {
+		var zero T
+		return zero
+	}
+	return *p
+}
+
+// optional is nil for the zero value: the field is left out of the answer.
+func optional[T comparable](v T) *T {
+	var zero T
+	if v == zero {
+		return nil
+	}
+	return &v
+}
+
+// weightBytes is the size of a model's weights as float32.
+func weightBytes(m *model.Model) int64 {
+	var n int64
+	for _, node := range m.Graph.Nodes {
+		for _, w := range node.Weights {
+			n += 4 * int64(len(w.Data))
+		}
+	}
+	return n
+}

@@ -1,0 +1,216 @@
+package server
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"strconv"
+	"strings"
+
+	"edgevit/api"
+	"edgevit/backend"
+	"edgevit/preprocess"
+)
+
+// Errors of this package, each a row of the table below.
+var (
+	errClientGone      = errors.New("the client went away")
+	errWrongHost       = errors.New("wrong host")
+	errCrossOrigin     = errors.New("cross-origin request refused")
+	errNotFound        = errors.New("not found")
+	errMethod          = errors.New("method not allowed")
+	errQuery           = errors.New("invalid query")
+	errModelRequired   = errors.New("model required")
+	errUnknownModel    = errors.New("unknown model")
+	errCheckpoint      = errors.New("invalid checkpoint")
+	errContentEncoding = errors.New("unsupported content encoding")
+	errBodyTooLarge    = errors.New("body too large")
+	errSlowBody        = errors.New("body too slow")
+	errOverloaded      = errors.New("too many uploads")
+	errBody            = errors.New("malformed body")
+	errMultipart       = errors.New("invalid multipart body")
+	errQueueFull       = errors.New("too many requests wait")
+	errNotReady        = errors.New("not ready")
+	errNotFinite       = errors.New("output not finite")
+	errInternal        = errors.New("internal error")
+)
+
+// statusClientGone is nginx's status for a client that did not wait. It is
+// seen in logs and metrics only.
+const statusClientGone = 499
+
+// problem is a kind of error as a client sees it.
+type problem struct {
+	err    error // found with errors.Is
+	slug   string
+	status int
+	title  string
+	// meaning and remedy are the text of its page.
+	meaning, remedy string
+}
+
+// problems is the one table from errors to answers. The first row that fits
+// counts; what no row fits is the last one.
+var problems = []problem{
+	{errClientGone, "client-closed-request", statusClientGone, "Client closed request",
+		"The client closed the connection before the answer was ready, and the work was given up.",
+		"Wait longer, or send less at once. Nobody sees this answer: it stands in the server's log and metrics."},
+	{context.Canceled, "client-closed-request", statusClientGone, "Client closed request", "", ""},
+
+	{errWrongHost, "wrong-host", http.StatusMisdirectedRequest, "Wrong host",
+		"The Host of the request is no name of this server. This keeps a web page from reaching a server on your own machine under a name of its own (DNS rebinding).",
+		"Use the server's IP address, localhost, or a name that the server was started with; start it with the name that you want to use."},
+	{errCrossOrigin, "cross-origin", http.StatusForbidden, "Cross-origin request refused",
+		"A browser sent the request on behalf of a web page of another origin. Such pages must not drive this server.",
+		"Send the request from a page that this server serves, or from a program that is not a browser."},
+
+	{errNotFound, "not-found", http.StatusNotFound, "Not found",
+		"There is nothing under this path.",
+		"See /docs for what there is."},
+	{errMethod, "method-not-allowed", http.StatusMethodNotAllowed, "Method not allowed",
+		"The path exists, but not with this method.",
+		"Use one of the methods in the answer's Allow header."},
+
+	{errQuery, "invalid-query", http.StatusBadRequest, "Invalid query",
+		"A query parameter is unknown to the operation, repeated, empty, malformed or out of range.",
+		"See /docs for the operation's parameters. top_k goes from 1 to the model's number of classes."},
+	{backend.ErrTargetSyntax, "invalid-target", http.StatusBadRequest, "Malformed target",
+		"The target is not of the form backend[:device][:precision].",
+		"Use a target that GET /backends lists, such as purego."},
+	{backend.ErrUnknownTarget, "unknown-target", http.StatusNotFound, "Unknown target",
+		"This build has no such backend, device or precision.",
+		"Use a target that GET /backends lists."},
+	{errModelRequired, "model-required", http.StatusBadRequest, "Model required",
+		"The server has no default model, so that every request must name one.",
+		"Add ?model=NAME with a name that GET /models lists, or start the server with a default model."},
+	{errUnknownModel, "unknown-model", http.StatusNotFound, "Unknown model",
+		"No model of this name is served.",
+		"Use a name that GET /models lists. The server looks at its models folder when it starts and on SIGHUP."},
+	{errCheckpoint, "invalid-checkpoint", http.StatusUnprocessableEntity, "Invalid checkpoint",
+		"The model's file cannot be used: it is damaged, or not an EdgeViT, or clashes with another file. The findings say everything that is wrong.",
+		"Replace the file and send the server SIGHUP, or use another model."},
+
+	{errContentEncoding, "unsupported-content-encoding", http.StatusUnsupportedMediaType, "Unsupported content encoding",
+		"The body's Content-Encoding is none that the server undoes.",
+		"Send the image file as it is, which is compressed already, or encode the body with gzip or deflate."},
+	{errBodyTooLarge, "body-too-large", http.StatusRequestEntityTooLarge, "Body too large",
+		"The body is longer than the server takes, as announced, as sent, or once its content encoding is undone.",
+		"Send a smaller file: the model looks at a few hundred pixels a side at most."},
+	{errSlowBody, "slow-body", http.StatusRequestTimeout, "Body too slow",
+		"The body did not arrive in time.",
+		"Send a smaller file, or over a faster connection."},
+	{errOverloaded, "overloaded", http.StatusTooManyRequests, "Too many uploads",
+		"The bodies of the requests in progress fill the memory that is set aside for them.",
+		"Try again after the seconds in the answer's Retry-After header."},
+	{errBody, "malformed-body", http.StatusBadRequest, "Malformed body",
+		"The body ends early, or is not what its Content-Encoding or Transfer-Encoding says.",
+		"Send the image file as it is: curl --data-binary @photo.jpg"},
+	{errMultipart, "invalid-multipart", http.StatusBadRequest, "Invalid multipart body",
+		"A multipart/form-data body must hold exactly one part, named image.",
+		"Send curl -F image=@photo.jpg, or the file itself as the body."},
+
+	{preprocess.ErrEmpty, "empty-body", http.StatusBadRequest, "Empty body",
+		"The request has no image.",
+		"Send the image file as the body: curl --data-binary @photo.jpg"},
+	{preprocess.ErrTooLarge, "image-too-large", http.StatusRequestEntityTooLarge, "Image too large",
+		"The image has more pixels, longer sides or more scans than the server decodes, or its header claims so.",
+		"Scale the image down: the model looks at a few hundred pixels a side at most."},
+	{preprocess.ErrUnsupportedFormat, "unsupported-image-format", http.StatusUnsupportedMediaType, "Unsupported image format",
+		"The format was recognised, but this server does not read it.",
+		"Convert the image to JPEG, PNG, GIF, BMP, TIFF or WebP."},
+	{preprocess.ErrUnknownFormat, "unknown-image-format", http.StatusUnsupportedMediaType, "Not a known image format",
+		"The bytes are not an image in any format that the server knows. File names and headers are not looked at.",
+		"Send a JPEG, PNG, GIF, BMP, TIFF or WebP file. With curl use --data-binary, as --data drops line ends."},
+	{preprocess.ErrDamaged, "damaged-image", http.StatusUnprocessableEntity, "Damaged image",
+		"The file begins like an image, but cannot be decoded: it is cut short or damaged.",
+		"Look at the file with an image viewer; export or send it again."},
+	{preprocess.ErrDeadline, "decode-deadline", http.StatusGatewayTimeout, "Image takes too long to decode",
+		"Decoding the image took longer than the server allows for one image.",
+		"Scale the image down, or save it in a simpler form, such as a baseline JPEG."},
+
+	{errQueueFull, "queue-full", http.StatusTooManyRequests, "Too many requests wait",
+		"As many requests as the server lets wait for this model on this target are waiting already.",
+		"Try again after the seconds in the answer's Retry-After header, and send fewer at once."},
+	{errNotFinite, "not-finite", http.StatusInternalServerError, "Output not finite",
+		"The model's output for this image holds a NaN or an infinity, so that there is no answer.",
+		"Try a target of higher precision. If all targets say so, the checkpoint's weights are broken."},
+	{backend.ErrUnavailable, "target-unavailable", http.StatusServiceUnavailable, "Target unavailable",
+		"The target cannot run on this machine, for the reason given: a library or a device is missing.",
+		"Do what the reason says, or use a target that GET /backends calls available."},
+	{backend.ErrUnsupported, "target-unsupported", http.StatusServiceUnavailable, "Model not supported by the target",
+		"The target cannot run this model.",
+		"Use another target; purego runs every model."},
+	{errNotReady, "not-ready", http.StatusServiceUnavailable, "Not ready",
+		"The default model has not yet run on the default target, or the server is shutting down.",
+		"Wait, and ask /readyz."},
+	{backend.ErrClosed, "not-ready", http.StatusServiceUnavailable, "Not ready", "", ""},
+	{context.DeadlineExceeded, "deadline", http.StatusGatewayTimeout, "Deadline exceeded",
+		"There was no answer within the time that the server gives one request, waiting included.",
+		"Try again when the server has less to do, or use a smaller model or a faster target."},
+
+	{errInternal, "internal-error", http.StatusInternalServerError, "Internal error",
+		"The server has a fault. What it was stands in the server's log under the request id.",
+		"Report it with the request id and the log line."},
+}
+
+// problemOf finds the row of err.
+func problemOf(err error) problem {
+	for _, p := range problems {
+		if errors.Is(err, p.err) {
+			return p
+		}
+	}
+	return problems[len(problems)-1]
+}
+
+// maxDetail bounds what an answer repeats of a request, in bytes.
+const maxDetail = 1000
+
+// fail answers with the problem of err. It is the only way to answer an error.
+func (s *Server) fail(w http.ResponseWriter, r *http.Request, err error) {
+	// net/http ends the context also when the body's deadline passes.
+	if errors.Is(r.Context().Err(), context.Canceled) && !errors.Is(err, errSlowBody) {
+		err = fmt.Errorf("%w: %w", errClientGone, err)
+	}
+	p := problemOf(err)
+	info := infoOf(r.Context())
+	info.err = err
+	answer := api.Problem{
+		Type:      "/problems/" + p.slug,
+		Title:     p.title,
+		Status:    p.status,
+		Detail:    clip(err.Error(), maxDetail),
+		Instance:  clip(r.URL.EscapedPath(), maxDetail),
+		RequestId: info.id,
+	}
+	switch {
+	case p.err == errInternal:
+		answer.Detail = errInternal.Error()
+	case p.status == http.StatusTooManyRequests:
+		w.Header().Set("Retry-After", strconv.Itoa(int(retryAfter.Seconds())))
+	case p.err == errContentEncoding:
+		w.Header().Set("Accept-Encoding", "gzip, deflate")
+	}
+	var invalid *invalidModel
+	if errors.As(err, &invalid) {
+		answer.Findings = invalid.findings
+	}
+	body, err := json.Marshal(answer)
+	if err != nil {
+		panic(err) // strings and numbers always marshal
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.Header().Set("Cache-Control", "no-store")
+	w.WriteHeader(p.status)
+	w.Write(body)
+}
+
+// clip shortens s to n bytes, without cutting a character.
+func clip(s string, n int) string {
+	if len(s) > n {
+		s = s[:n] + "…"
+	}
+	return strings.ToValidUTF8(s, "")
+}

@@ -1,0 +1,50 @@
+package server
+
+import (
+	"bytes"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"testing"
+
+	"edgevit/preprocess"
+)
+
+func defaultLimits(bytes int64) preprocess.Limits {
+	l := preprocess.DefaultLimits()
+	l.Bytes = bytes
+	return l
+}
+
+// FuzzClassify sends any query, content type, content encoding and body. Every
+// answer must be one of the contract, and none an internal error.
+func FuzzClassify(f *testing.F) {
+	jpeg := jpegFile(f)
+	multi, multiType := form(f, "image", string(jpeg))
+	f.Add("", "", "", jpeg)
+	f.Add("top_k=3&model=demo&target=fake:int8", "image/png", "", pngFile(f))
+	f.Add("top_k=0", "", "", jpeg[:30])
+	f.Add("model=&target=a:b:c:d", "", "", []byte{})
+	f.Add("%zz&&;==", "text/plain", "br", []byte("text"))
+	f.Add("", multiType, "", multi)
+	f.Add("", multiType, "gzip", gzipped(multi))
+	f.Add("", "multipart/form-data", "", multi)
+	f.Add("", "", "deflate", deflated(jpeg))
+	f.Add("", "", "gzip", gzipped(make([]byte, 1<<20)))
+	f.Add("", "", "", claimingBMP())
+	f.Add("target=fake:gpu", "", "", jpeg)
+	s := newServer(f, nil, &fake{}, func(c *Config) { c.Limits = defaultLimits(1 << 16) })
+	f.Fuzz(func(t *testing.T, query, contentType, encoding string, body []byte) {
+		r := httptest.NewRequest(http.MethodPost, "/classify", bytes.NewReader(body))
+		r.URL = &url.URL{Path: "/classify", RawQuery: query}
+		r.Header.Set("Content-Type", contentType)
+		r.Header.Set("Content-Encoding", encoding)
+		resp := s.do(t, r)
+		if resp.StatusCode == http.StatusInternalServerError {
+			t.Errorf("internal error: %s", read(t, resp))
+		}
+		if n := s.admission.inUse.Load(); n != 0 {
+			t.Errorf("%d tokens in use afterwards", n)
+		}
+	})
+}

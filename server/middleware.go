@@ -1,0 +1,251 @@
+package server
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"net/netip"
+	"net/url"
+	"regexp"
+	"runtime/debug"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/go-chi/chi/v5"
+	"github.com/go-chi/chi/v5/middleware"
+	"go.uber.org/zap"
+
+	"edgevit/api"
+)
+
+// requestInfo is what the handlers of one request tell its log line.
+type requestInfo struct {
+	id    string
+	start time.Time
+	body  *body
+	err   error
+
+	model, target string
+	timing        *api.Timing
+}
+
+type infoKey struct{}
+
+// infoOf returns the info that observe has put into every request's context.
+func infoOf(ctx context.Context) *requestInfo { return ctx.Value(infoKey{}).(*requestInfo) }
+
+var requestID = regexp.MustCompile(`^[A-Za-z0-9._-]{1,64}$`)
+
+// observe gives the request its id, answers a panic, counts the request and
+// writes its one log line.
+func (s *Server) observe(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		info := &requestInfo{id: r.Header.Get("X-Request-ID"), start: time.Now()}
+		if !requestID.MatchString(info.id) {
+			info.id = rand.Text()
+		}
+		w.Header().Set("X-Request-ID", info.id)
+		r = r.WithContext(context.WithValue(r.Context(), infoKey{}, info))
+		ww := middleware.NewWrapResponseWriter(w, r.ProtoMajor)
+		defer func() {
+			p := recover()
+			if p == http.ErrAbortHandler {
+				panic(p) // the one panic that the net/http server expects
+			}
+			if p != nil {
+				err := fmt.Errorf("panic: %v\n%s", p, debug.Stack())
+				if ww.Status() == 0 {
+					s.fail(ww, r, err)
+				}
+				info.err = err
+			}
+			s.record(r, ww, info)
+		}()
+		next.ServeHTTP(ww, r)
+	})
+}
+
+func (s *Server) record(r *http.Request, w middleware.WrapResponseWriter, info *requestInfo) {
+	route := chi.RouteContext(r.Context()).RoutePattern()
+	if route == "" {
+		route = "none" // one label for whatever paths are tried
+	}
+	status := w.Status()
+	if status == 0 {
+		status = http.StatusOK // a handler that writes nothing
+	}
+	s.metrics.requests.WithLabelValues(route, strconv.Itoa(status)).Inc()
+	fields := []zap.Field{
+		zap.String("request_id", info.id),
+		zap.String("method", clip(r.Method, 16)),
+		zap.String("route", route),
+		zap.String("path", clip(r.URL.EscapedPath(), 200)),
+		zap.String("query", clip(r.URL.RawQuery, 200)),
+		zap.Int("status", status),
+		zap.Int("bytes", w.BytesWritten()),
+		zap.Float64("duration_ms", ms(time.Since(info.start))),
+	}
+	if info.model != "" {
+		fields = append(fields, zap.String("model", info.model))
+	}
+	if info.target != "" {
+		fields = append(fields, zap.String("target", info.target))
+	}
+	if info.body != nil {
+		fields = append(fields, zap.Int64("body_bytes", info.body.length))
+	}
+	if t := info.timing; t != nil {
+		fields = append(fields, zap.Float64("decode_ms", t.DecodeMs), zap.Float64("preprocess_ms", t.PreprocessMs),
+			zap.Float64("queue_ms", t.QueueMs), zap.Float64("inference_ms", t.InferenceMs))
+	}
+	log := s.log.Info
+	if info.err != nil {
+		fields = append(fields, zap.Error(info.err))
+		if status >= 500 {
+			log = s.log.Error
+		}
+	}
+	log("request", fields...)
+}
+
+// secureHeaders makes a browser believe what the server says and nothing else.
+// No page of the server runs a script or loads anything but its own style.
+func secureHeaders(next http.Handler) http.Handler {
+	policy := "default-src 'none'; style-src '" + styleHash + "'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		h := w.Header()
+		h.Set("Content-Security-Policy", policy)
+		h.Set("X-Content-Type-Options", "nosniff")
+		h.Set("X-Frame-Options", "DENY")
+		h.Set("Referrer-Policy", "no-referrer")
+		h.Set("Cross-Origin-Resource-Policy", "same-origin")
+		next.ServeHTTP(w, r)
+	})
+}
+
+// limitReading bounds the time in which a request's body must arrive, also
+// where nobody wants it. A connection that has no deadlines, as in tests, is
+// none that is slow.
+func (s *Server) limitReading(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.ContentLength != 0 {
+			_ = http.NewResponseController(w).SetReadDeadline(infoOf(r.Context()).start.Add(s.deadline))
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+// checkHost refuses a Host that is no name of the server. A web page that
+// points a name of its own at this machine (DNS rebinding) sends that name; an
+// IP address or a loopback name cannot be pointed elsewhere, so they pass.
+func (s *Server) checkHost(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if !s.allowsHost(r.Host) {
+			s.fail(w, r, fmt.Errorf("%w: %q is no name of this server; it answers to IP addresses, localhost and the names it was started with", errWrongHost, clip(r.Host, 100)))
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+func (s *Server) allowsHost(host string) bool {
+	name := normalHost(host)
+	if _, err := netip.ParseAddr(name); err == nil {
+		return true
+	}
+	return name == "localhost" || strings.HasSuffix(name, ".localhost") || s.hosts[name]
+}
+
+// normalHost is the name in a Host header: without port, brackets and final
+// dot, in lower case.
+func normalHost(host string) string {
+	if name, _, err := net.SplitHostPort(host); err == nil {
+		host = name
+	}
+	host = strings.TrimSuffix(strings.TrimPrefix(host, "["), "]")
+	return strings.ToLower(strings.TrimSuffix(host, "."))
+}
+
+// checkOrigin refuses what a browser sends for a page of another origin, but
+// for GET and HEAD, which change nothing.
+func (s *Server) checkOrigin() func(http.Handler) http.Handler {
+	protection := http.NewCrossOriginProtection()
+	return func(next http.Handler) http.Handler {
+		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if err := protection.Check(r); err != nil {
+				s.fail(w, r, fmt.Errorf("%w: %w", errCrossOrigin, err))
+				return
+			}
+			next.ServeHTTP(w, r)
+		})
+	}
+}
+
+// checkQuery refuses query parameters that the operation does not have, and
+// those that are repeated or empty.
+func (s *Server) checkQuery(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if err := queryError(r.URL.RawQuery, s.parameters[chi.RouteContext(r.Context()).RoutePattern()]); err != nil {
+			s.fail(w, r, fmt.Errorf("%w: %w", errQuery, err))
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+func queryError(query string, known map[string]bool) error {
+	values, err := url.ParseQuery(query)
+	if err != nil {
+		return err
+	}
+	for name, v := range values {
+		switch {
+		case !known[name]:
+			return fmt.Errorf("unknown parameter %q", clip(name, 100))
+		case len(v) > 1:
+			return fmt.Errorf("parameter %s is given %d times", name, len(v))
+		case v[0] == "":
+			return fmt.Errorf("parameter %s is empty", name)
+		}
+	}
+	return nil
+}
+
+// notFound and methodNotAllowed are the router's own answers.
+func (s *Server) notFound(w http.ResponseWriter, r *http.Request) {
+	s.fail(w, r, fmt.Errorf("%w: see /docs for what there is", errNotFound))
+}
+
+func (s *Server) methodNotAllowed(w http.ResponseWriter, r *http.Request) {
+	var allowed []string
+	for _, method := range []string{http.MethodGet, http.MethodPost} {
+		if s.router.Match(chi.NewRouteContext(), method, r.URL.Path) {
+			allowed = append(allowed, method)
+			if method == http.MethodGet {
+				allowed = append(allowed, http.MethodHead)
+			}
+		}
+	}
+	if allowed == nil { // a method that the router does not know, on no path
+		s.notFound(w, r)
+		return
+	}
+	allow := strings.Join(allowed, ", ")
+	w.Header().Set("Allow", allow)
+	s.fail(w, r, fmt.Errorf("%w: use %s", errMethod, allow))
+}
+
+// paramError makes an error of the generated router one of the table.
+func paramError(err error) error {
+	var format *api.InvalidParamFormatError
+	if errors.As(err, &format) {
+		return fmt.Errorf("%w: parameter %s: %w", errQuery, format.ParamName, format.Err)
+	}
+	return fmt.Errorf("%w: %w", errQuery, err)
+}
+
+func ms(d time.Duration) float64 { return float64(d) / float64(time.Millisecond) }

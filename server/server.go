@@ -1,0 +1,245 @@
+// Package server is the HTTP API: it serves the contract in package api with
+// the models of a folder on the targets of a backend registry.
+//
+// Read classify.go first, the way of an image. store.go holds models and
+// sessions, admission.go the CPU tokens, body.go the limits of what is
+// uploaded, middleware.go what every request passes, errors.go the one table
+// from errors to answers.
+package server
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"sync/atomic"
+	"time"
+
+	"github.com/getkin/kin-openapi/openapi3"
+	"github.com/go-chi/chi/v5"
+	"github.com/go-chi/chi/v5/middleware"
+	"go.uber.org/zap"
+	"golang.org/x/net/netutil"
+	"golang.org/x/sync/semaphore"
+
+	"edgevit/api"
+	"edgevit/backend"
+	"edgevit/model"
+	"edgevit/preprocess"
+)
+
+// Limits of connections, as DESIGN fixes them.
+const (
+	maxHeaderBytes    = 16 << 10
+	readHeaderTimeout = 5 * time.Second
+	idleTimeout       = 2 * time.Minute
+	drainTimeout      = 25 * time.Second
+)
+
+// Config says what is served. Only Registry is required.
+type Config struct {
+	Log      *zap.Logger       // nil: no log
+	Registry *backend.Registry // the targets
+	// ModelsDir is the folder of checkpoints; it may be missing.
+	ModelsDir string
+	// Demo makes the model "demo", which is served where ModelsDir has no
+	// checkpoint, or where DefaultModel asks for it. It may be nil.
+	Demo func() (*model.Model, error)
+	// DefaultModel is the served name of the model that requests mean which
+	// name none; empty: the single one there is.
+	DefaultModel string
+	// DefaultTarget is where requests run that name no target; empty: purego.
+	DefaultTarget string
+	// Threads of one run; 0: backend.DefaultThreads.
+	Threads int
+	// Limits of uploads and images; the zero value: preprocess.DefaultLimits.
+	Limits preprocess.Limits
+	// Queue is how many requests may wait for a session; 0: 64.
+	Queue int
+	// Deadline of a request from its header to its answer; 0: 30 s.
+	Deadline time.Duration
+	// Connections at most are served at once; others wait; 0: 2048.
+	Connections int
+	// AllowedHosts are names in a request's Host beside IP addresses and
+	// loopback names, which always pass.
+	AllowedHosts []string
+	Version      string
+}
+
+// Server is the service. Its methods may be called concurrently.
+type Server struct {
+	log         *zap.Logger
+	registry    *backend.Registry
+	limits      preprocess.Limits
+	deadline    time.Duration
+	connections int
+	version     string
+	hosts       map[string]bool
+	bodies      *semaphore.Weighted
+	admission   *admission
+	store       *store
+	metrics     *metrics
+
+	router     *chi.Mux
+	parameters map[string]map[string]bool // query parameters by route
+	docs       []byte                     // the page
+	initial    []*entry                   // found by New, loaded by Start
+	draining   atomic.Bool
+}
+
+// New makes a server and looks at the models folder, but loads nothing. The
+// error says which setting cannot be met: an unknown default target or model,
+// or a models folder that cannot be read.
+func New(c Config) (*Server, error) {
+	target, err := c.Registry.Resolve(cmp.Or(c.DefaultTarget, "purego"))
+	if err != nil {
+		return nil, fmt.Errorf("default target: %w", err)
+	}
+	if c.Log == nil {
+		c.Log = zap.NewNop()
+	}
+	if c.ModelsDir != "" {
+		c.ModelsDir = filepath.Clean(c.ModelsDir)
+	}
+	if c.Limits == (preprocess.Limits{}) {
+		c.Limits = preprocess.DefaultLimits()
+	}
+	s := &Server{
+		log:         c.Log,
+		registry:    c.Registry,
+		limits:      c.Limits,
+		deadline:    cmp.Or(c.Deadline, 30*time.Second),
+		connections: cmp.Or(c.Connections, 2048),
+		version:     c.Version,
+		hosts:       map[string]bool{},
+		bodies:      semaphore.NewWeighted(maxBodies),
+		admission:   newAdmission(runtime.GOMAXPROCS(0), cmp.Or(c.Queue, 64)),
+	}
+	for _, host := range c.AllowedHosts {
+		s.hosts[normalHost(host)] = true
+	}
+	s.store = &store{
+		dir: c.ModelsDir, demo: c.Demo, wantDefault: c.DefaultModel, target: target, threads: c.Threads,
+		registry: c.Registry, admission: s.admission, log: c.Log,
+		open:    func(path string) (*model.Model, error) { return model.Open(path, model.Sidecar{}) },
+		entries: map[string]*entry{},
+	}
+	s.store.ctx, s.store.cancel = context.WithCancel(context.Background())
+	if s.initial, err = s.store.scan(); err != nil {
+		return nil, err
+	}
+	if name := c.DefaultModel; name != "" && s.store.entries[name] == nil && !slices.Contains(randomModels, name) {
+		return nil, fmt.Errorf("default model: %w %q; there are %s", errUnknownModel, name, s.store.names())
+	}
+	s.metrics = newMetrics(c.Version, s.admission, s.store)
+
+	spec, err := api.Spec()
+	if err != nil {
+		return nil, fmt.Errorf("contract: %w", err)
+	}
+	if s.docs, err = renderDocs(spec); err != nil {
+		return nil, err
+	}
+	s.parameters = queryParameters(spec)
+	s.router = s.routes()
+	return s, nil
+}
+
+func queryParameters(spec *openapi3.T) map[string]map[string]bool {
+	all := map[string]map[string]bool{}
+	for path, item := range spec.Paths.Map() {
+		all[path] = map[string]bool{}
+		for _, op := range item.Operations() {
+			for _, p := range op.Parameters {
+				if p.Value.In == openapi3.ParameterInQuery {
+					all[path][p.Value.Name] = true
+				}
+			}
+		}
+	}
+	return all
+}
+
+func (s *Server) routes() *chi.Mux {
+	r := chi.NewRouter()
+	r.Use(s.observe, s.limitReading, secureHeaders, s.checkHost, s.checkOrigin(), middleware.GetHead)
+	r.NotFound(s.notFound)
+	r.MethodNotAllowed(s.methodNotAllowed)
+	r.Get("/", s.index)
+	strict := api.NewStrictHandlerWithOptions(handlers{s}, nil, api.StrictHTTPServerOptions{
+		// The strict server itself decodes nothing but multipart bodies.
+		RequestErrorHandlerFunc: func(w http.ResponseWriter, r *http.Request, err error) {
+			s.fail(w, r, fmt.Errorf("%w: %w", errMultipart, err))
+		},
+		ResponseErrorHandlerFunc: s.fail,
+	})
+	api.HandlerWithOptions(strict, api.ChiServerOptions{
+		BaseRouter:  r,
+		Middlewares: []api.MiddlewareFunc{s.prepareBody, s.checkQuery}, // the last is outermost
+		ErrorHandlerFunc: func(w http.ResponseWriter, r *http.Request, err error) {
+			s.fail(w, r, paramError(err))
+		},
+	})
+	return r
+}
+
+// Handler answers requests. It may be used without Serve, as in tests; Close
+// then ends the sessions.
+func (s *Server) Handler() http.Handler { return s.router }
+
+// Start begins to load the models and to warm the default one, in the
+// background. It is called once.
+func (s *Server) Start() {
+	s.store.start(func() {
+		s.store.reloading.Lock()
+		defer s.store.reloading.Unlock()
+		s.store.loadAll(s.initial)
+	})
+}
+
+// Reload looks at the models folder again, in the background: new and changed
+// checkpoints are loaded, and a changed one serves until its successor is
+// loaded.
+func (s *Server) Reload() { s.store.start(s.store.reload) }
+
+// Serve answers the connections of l until ctx ends, then lets requests in
+// progress finish, for at most 25 seconds, and closes all sessions.
+func (s *Server) Serve(ctx context.Context, l net.Listener) error {
+	defer s.Close()
+	requests, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	defer cancel()
+	srv := &http.Server{
+		Handler:           s.Handler(),
+		ReadHeaderTimeout: readHeaderTimeout,
+		IdleTimeout:       idleTimeout,
+		WriteTimeout:      s.deadline + 10*time.Second, // a client that does not read its answer
+		MaxHeaderBytes:    maxHeaderBytes - 4096,       // net/http adds 4096
+		BaseContext:       func(net.Listener) context.Context { return requests },
+		ErrorLog:          zap.NewStdLog(s.log),
+	}
+	failed := make(chan error, 1)
+	go func() { failed <- srv.Serve(netutil.LimitListener(l, s.connections)) }()
+	select {
+	case err := <-failed:
+		return fmt.Errorf("serve %s: %w", l.Addr(), err)
+	case <-ctx.Done():
+	}
+	s.draining.Store(true)
+	s.log.Info("draining")
+	wait, stop := context.WithTimeout(requests, drainTimeout)
+	defer stop()
+	if err := srv.Shutdown(wait); err != nil {
+		cancel()
+		return errors.Join(fmt.Errorf("drain: %w", err), srv.Close())
+	}
+	return nil
+}
+
+// Close ends all sessions when the requests that use them are done. It is for
+// a server that does not Serve.
+func (s *Server) Close() { s.store.close() }

@@ -1,0 +1,588 @@
+package server
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"go.uber.org/zap"
+
+	"edgevit/api"
+	"edgevit/backend"
+	"edgevit/model"
+)
+
+// maxModels bounds how many checkpoints of the folder are loaded.
+const maxModels = 64
+
+// randomModels stand wherever a model is named.
+var randomModels = []string{"random:xxs", "random:xs", "random:s"}
+
+// demoName is the served name of the model inside the binary.
+const demoName = "demo"
+
+// store holds the models by served name and the sessions they are open in.
+// Models are loaded one at a time in the background; a session is opened once,
+// on first need, and kept until its model's file changes.
+type store struct {
+	dir         string
+	demo        func() (*model.Model, error) // nil where there is none
+	wantDefault string                       // empty: to be found
+	target      backend.Target               // the default one
+	threads     int
+	registry    *backend.Registry
+	admission   *admission
+	log         *zap.Logger
+	// open reads a checkpoint; tests replace it.
+	open func(path string) (*model.Model, error)
+
+	ctx    context.Context // ends with close
+	cancel context.CancelFunc
+	work   sync.WaitGroup // background goroutines
+	// loading is held while a model is loaded, reloading for a whole scan.
+	loading, reloading sync.Mutex
+
+	mu          sync.Mutex
+	entries     map[string]*entry
+	unserved    []*entry // files without a name of their own: failed
+	defaultName string
+	settled     bool  // everything found at the start is loaded or failed
+	warmErr     error // of the last attempt to warm the default session
+	closed      bool
+}
+
+// entry is a model under its served name.
+type entry struct {
+	name  string
+	file  string // base name; empty if it is not from the folder
+	stamp stamp
+	load  func() (*model.Model, error)
+
+	// loaded is closed when model and err are set.
+	loaded chan struct{}
+	model  *model.Model
+	err    error
+	inputs sync.Pool // *[]float32, one input tensor each
+
+	// Under the store's mu.
+	sessions map[backend.Target]*session
+	retired  bool
+}
+
+// stamp tells one version of a checkpoint and its sidecar from another.
+type stamp struct{ size, time, sidecarSize, sidecarTime int64 }
+
+// session is a model on a target.
+type session struct {
+	entry  *entry
+	target backend.Target
+
+	// opened is closed when classifier and err are set.
+	opened     chan struct{}
+	classifier *backend.Classifier
+	err        error
+	waiting    atomic.Int64 // requests in its queue
+
+	// Under the store's mu: a retired session is closed by its last user.
+	users   int
+	retired bool
+}
+
+// invalidModel is a checkpoint that cannot be served.
+type invalidModel struct {
+	name     string
+	findings []string
+}
+
+func (e *invalidModel) Error() string {
+	return fmt.Sprintf("%v: model %q cannot be used: %s", errCheckpoint, e.name, strings.Join(e.findings, "; "))
+}
+
+func (e *invalidModel) Unwrap() error { return errCheckpoint }
+
+// scan looks at the folder and returns the entries to load, the default first.
+func (st *store) scan() ([]*entry, error) {
+	files, err := os.ReadDir(st.dir)
+	if st.dir == "" || errors.Is(err, fs.ErrNotExist) {
+		files = nil
+	} else if err != nil {
+		return nil, fmt.Errorf("models folder: %w", err)
+	}
+	found := map[string]*entry{}
+	var unserved []*entry
+	checkpoints := 0
+	for _, f := range files {
+		if f.IsDir() || !model.IsCheckpoint(f.Name()) {
+			continue
+		}
+		checkpoints++
+		e := st.fileEntry(f.Name())
+		other, clash := found[e.name]
+		switch {
+		case clash:
+			e.fail(fmt.Sprintf("its name %s is taken by %s: rename one of the two files", e.name, other.file))
+		case e.name == "":
+			e.fail("the file's name leaves no name to serve it under: rename it")
+		case len(found) == maxModels:
+			e.fail(fmt.Sprintf("the folder holds more than %d checkpoints: move some elsewhere", maxModels))
+		default:
+			found[e.name] = e
+			continue
+		}
+		unserved = append(unserved, e)
+	}
+	if st.demo != nil && found[demoName] == nil && (checkpoints == 0 || st.wantDefault == demoName) {
+		found[demoName] = newEntry(demoName, st.demo)
+	}
+
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	st.unserved = unserved
+	st.defaultName = st.wantDefault
+	if st.defaultName == "" && len(found) == 1 && checkpoints <= 1 {
+		for name := range found {
+			st.defaultName = name
+		}
+	}
+	for name, e := range st.entries {
+		if found[name] == nil && !slices.Contains(randomModels, name) {
+			st.retire(e)
+		}
+	}
+	var changed []*entry
+	for name, e := range found {
+		old := st.entries[name]
+		if old != nil && old.file == e.file && old.stamp == e.stamp && old.state() != api.Failed {
+			continue
+		}
+		if old == nil {
+			st.entries[name] = e
+		} // else the old one serves until the new one is loaded
+		changed = append(changed, e)
+	}
+	slices.SortFunc(changed, func(a, b *entry) int {
+		if (a.name == st.defaultName) != (b.name == st.defaultName) {
+			if a.name == st.defaultName {
+				return -1
+			}
+			return 1
+		}
+		return cmp.Compare(a.name, b.name)
+	})
+	return changed, nil
+}
+
+func newEntry(name string, load func() (*model.Model, error)) *entry {
+	return &entry{name: name, load: load, loaded: make(chan struct{}), sessions: map[backend.Target]*session{}}
+}
+
+func (st *store) fileEntry(file string) *entry {
+	path := filepath.Join(st.dir, file)
+	e := newEntry(model.ServedName(file), func() (*model.Model, error) { return st.open(path) })
+	e.file = file
+	if info, err := os.Stat(path); err == nil {
+		e.stamp.size, e.stamp.time = info.Size(), info.ModTime().UnixNano()
+	}
+	if info, err := os.Stat(strings.TrimSuffix(path, filepath.Ext(path)) + ".json"); err == nil {
+		e.stamp.sidecarSize, e.stamp.sidecarTime = info.Size(), info.ModTime().UnixNano()
+	}
+	return e
+}
+
+// fail marks an entry as not usable without loading it.
+func (e *entry) fail(finding string) {
+	e.err = &invalidModel{e.name, []string{finding}}
+	close(e.loaded)
+}
+
+// start runs f in the background unless the store is closed.
+func (st *store) start(f func()) {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	if !st.closed {
+		st.work.Go(f)
+	}
+}
+
+// reload scans the folder, loads what has changed and warms the default
+// session.
+func (st *store) reload() {
+	st.reloading.Lock()
+	defer st.reloading.Unlock()
+	changed, err := st.scan()
+	if err != nil {
+		st.log.Error("models not reloaded", zap.Error(err))
+		return
+	}
+	st.loadAll(changed)
+}
+
+// loadAll loads the entries in their order and warms the default session as
+// soon as its model is there.
+func (st *store) loadAll(entries []*entry) {
+	st.mu.Lock()
+	name := st.defaultName
+	st.mu.Unlock()
+	if len(entries) > 0 && entries[0].name == name {
+		st.loadEntry(entries[0])
+		entries = entries[1:]
+	}
+	if name != "" {
+		err := st.warmDefault(name)
+		st.mu.Lock()
+		st.warmErr = err
+		st.mu.Unlock()
+	}
+	for _, e := range entries {
+		st.loadEntry(e)
+	}
+	st.mu.Lock()
+	st.settled = true
+	st.mu.Unlock()
+}
+
+func (st *store) warmDefault(name string) error {
+	s, err := st.acquire(st.ctx, name, st.target)
+	if err != nil {
+		return err
+	}
+	defer st.release(s)
+	_, err = s.wait(st.ctx)
+	return err
+}
+
+// loadEntry loads one model and puts it in its place.
+func (st *store) loadEntry(e *entry) {
+	st.loading.Lock()
+	defer st.loading.Unlock()
+	if st.ctx.Err() != nil {
+		e.err = errClosing
+		close(e.loaded)
+		return
+	}
+	start := time.Now()
+	m, err := guard(e.load)
+	if err != nil {
+		err = &invalidModel{e.name, st.findings(err)}
+		st.log.Warn("model failed", zap.String("model", e.name), zap.String("file", e.file), zap.Error(err))
+	} else {
+		st.log.Info("model loaded", zap.String("model", e.name), zap.String("file", e.file), zap.String("hash", m.Hash),
+			zap.Float64("load_ms", ms(time.Since(start))))
+	}
+	e.model, e.err = m, err
+	close(e.loaded)
+
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	if old := st.entries[e.name]; old != e && !e.retired && !st.closed {
+		if old != nil {
+			st.retire(old)
+		}
+		st.entries[e.name] = e
+	}
+}
+
+// findings lists what is wrong with a checkpoint. A client must not learn the
+// server's paths.
+func (st *store) findings(err error) []string {
+	findings := []string{err.Error()}
+	var invalid *model.InvalidError
+	if errors.As(err, &invalid) {
+		findings = slices.Clone(invalid.Findings)
+	}
+	for i, f := range findings {
+		findings[i] = strings.ReplaceAll(f, st.dir+string(filepath.Separator), "")
+	}
+	return findings
+}
+
+// guard turns a panic in what reads a file or drives a native library into an
+// error, as neither may end the process.
+func guard[T any](f func() (T, error)) (result T, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("internal error: %v", p)
+		}
+	}()
+	return f()
+}
+
+// errClosing is what is answered once the store closes.
+var errClosing = fmt.Errorf("%w: shutting down", errNotReady)
+
+// find returns the entry of that name; empty stands for the default.
+func (st *store) find(name string) (*entry, error) {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	if st.closed {
+		return nil, errClosing
+	}
+	if name == "" {
+		name = st.defaultName
+	}
+	if name == "" {
+		if len(st.entries) == 0 {
+			return nil, fmt.Errorf("%w: there is none; put a checkpoint into the models folder", errModelRequired)
+		}
+		return nil, fmt.Errorf("%w: name one of %s", errModelRequired, st.names())
+	}
+	if e := st.entries[name]; e != nil {
+		return e, nil
+	}
+	if preset, ok := model.IsRandom(name); ok && slices.Contains(randomModels, name) {
+		e := newEntry(name, func() (*model.Model, error) { return model.Random(preset) })
+		st.entries[name] = e
+		st.work.Go(func() { st.loadEntry(e) })
+		return e, nil
+	}
+	return nil, fmt.Errorf("%w %q; there are %s", errUnknownModel, clip(name, 100), st.names())
+}
+
+// names lists the served names, for messages.
+func (st *store) names() string {
+	names := slices.Clone(randomModels)
+	for name := range st.entries {
+		if !slices.Contains(randomModels, name) {
+			names = append(names, name)
+		}
+	}
+	slices.Sort(names)
+	return strings.Join(names, ", ")
+}
+
+// ready waits until the entry is loaded. The error is *invalidModel or the
+// context's.
+func (e *entry) ready(ctx context.Context) (*model.Model, error) {
+	select {
+	case <-e.loaded:
+		return e.model, e.err
+	case <-ctx.Done():
+		return nil, fmt.Errorf("waiting for model %s to load: %w", e.name, ctx.Err())
+	}
+}
+
+// acquire returns the session of a loaded model on a target, which begins to
+// open if it is not open yet. The caller releases it.
+func (st *store) acquire(ctx context.Context, name string, t backend.Target) (*session, error) {
+	for {
+		e, err := st.find(name)
+		if err != nil {
+			return nil, err
+		}
+		if _, err := e.ready(ctx); err != nil {
+			return nil, err
+		}
+		if s := st.session(e, t); s != nil {
+			return s, nil
+		}
+		// The model was replaced meanwhile: look again.
+	}
+}
+
+// session returns nil if the entry is retired.
+func (st *store) session(e *entry, t backend.Target) *session {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	if e.retired {
+		return nil
+	}
+	s := e.sessions[t]
+	if s == nil {
+		s = &session{entry: e, target: t, opened: make(chan struct{})}
+		e.sessions[t] = s
+		st.use(s)
+		go st.openSession(s)
+	}
+	st.use(s)
+	return s
+}
+
+// use counts a user, whom close waits for. The caller holds mu.
+func (st *store) use(s *session) {
+	s.users++
+	st.work.Add(1)
+}
+
+// openSession opens the session and runs it once, so that the first request
+// does not pay for what runtimes put off.
+func (st *store) openSession(s *session) {
+	defer st.release(s)
+	start := time.Now()
+	c, err := guard(func() (*backend.Classifier, error) { return st.openWarm(s) })
+	if st.ctx.Err() != nil && err != nil {
+		err = errClosing
+	}
+	if err != nil {
+		st.log.Warn("session failed", zap.String("model", s.entry.name), zap.Stringer("target", s.target), zap.Error(err))
+		st.mu.Lock()
+		if s.entry.sessions[s.target] == s {
+			delete(s.entry.sessions, s.target) // the next request tries again
+		}
+		st.mu.Unlock()
+	} else {
+		st.log.Info("session open", zap.String("model", s.entry.name), zap.Stringer("target", s.target),
+			zap.Int("threads", c.Threads()), zap.Float64("open_ms", ms(time.Since(start))))
+	}
+	s.classifier, s.err = c, err
+	close(s.opened)
+}
+
+func (st *store) openWarm(s *session) (*backend.Classifier, error) {
+	g := s.entry.model.Graph
+	c, err := st.registry.Open(st.ctx, s.target.String(), g, backend.Options{Threads: st.threads})
+	if err != nil {
+		return nil, err
+	}
+	if err := st.warm(s, c); err != nil {
+		return nil, errors.Join(fmt.Errorf("first run: %w", err), c.Close())
+	}
+	return c, nil
+}
+
+func (st *store) warm(s *session, c *backend.Classifier) error {
+	release, err := st.admission.acquire(st.ctx, s, c.Threads())
+	if err != nil {
+		return err
+	}
+	defer release()
+	return c.Run(st.ctx, make([]float32, c.Graph().Input().Len()), make([]float32, c.Graph().Classes()))
+}
+
+// wait returns the classifier once the session is open.
+func (s *session) wait(ctx context.Context) (*backend.Classifier, error) {
+	select {
+	case <-s.opened:
+		return s.classifier, s.err
+	case <-ctx.Done():
+		return nil, fmt.Errorf("waiting for %s to open on %s: %w", s.entry.name, s.target, ctx.Err())
+	}
+}
+
+// release ends a use of the session.
+func (st *store) release(s *session) {
+	defer st.work.Done()
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	s.users--
+	st.closeUnused(s)
+}
+
+// retire takes the entry out of service; its sessions close when their last
+// user is done. The caller holds mu.
+func (st *store) retire(e *entry) {
+	e.retired = true
+	if st.entries[e.name] == e {
+		delete(st.entries, e.name)
+	}
+	for _, s := range e.sessions {
+		s.retired = true
+		st.closeUnused(s)
+	}
+}
+
+// closeUnused closes a retired session without users. The caller holds mu.
+func (st *store) closeUnused(s *session) {
+	if !s.retired || s.users > 0 || s.classifier == nil {
+		return
+	}
+	c := s.classifier
+	s.classifier = nil
+	st.work.Go(func() {
+		if err := c.Close(); err != nil {
+			st.log.Error("session not closed", zap.String("model", s.entry.name), zap.Stringer("target", s.target), zap.Error(err))
+		}
+	})
+}
+
+// readiness says which model is warm on the default target, or why none is.
+func (st *store) readiness() (name string, err error) {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	name = st.defaultName
+	e := st.entries[name]
+	switch {
+	case st.closed:
+		return "", errClosing
+	case name == "" && st.settled:
+		return "", nil // every request names its model
+	case name == "":
+		return "", fmt.Errorf("%w: models are loading", errNotReady)
+	case e == nil && !slices.Contains(randomModels, name):
+		return "", fmt.Errorf("%w: the default model %s is not there", errNotReady, name)
+	}
+	if e != nil {
+		if s := e.sessions[st.target]; s != nil && s.isOpen() {
+			return name, nil
+		}
+	}
+	if st.warmErr != nil {
+		return "", fmt.Errorf("%w: %s on %s: %v", errNotReady, name, st.target, st.warmErr)
+	}
+	return "", fmt.Errorf("%w: %s is loading", errNotReady, name)
+}
+
+func (s *session) isOpen() bool {
+	select {
+	case <-s.opened:
+		return s.err == nil
+	default:
+		return false
+	}
+}
+
+// list returns the entries by name, then the files that have none, and the
+// name of the default model.
+func (st *store) list() (all []*entry, defaultName string) {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	for _, e := range st.entries {
+		all = append(all, e)
+	}
+	all = append(all, st.unserved...)
+	slices.SortStableFunc(all, func(a, b *entry) int { return cmp.Or(cmp.Compare(a.name, b.name), cmp.Compare(a.file, b.file)) })
+	return all, st.defaultName
+}
+
+// isDefault says whether the entry serves requests that name no model.
+func (st *store) isDefault(e *entry) bool {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	return st.entries[st.defaultName] == e
+}
+
+// openSessions returns the entry's open sessions by target. Each is in use
+// until released.
+func (st *store) openSessions(e *entry) []*session {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	var open []*session
+	for _, s := range e.sessions {
+		if s.isOpen() && !s.retired {
+			st.use(s)
+			open = append(open, s)
+		}
+	}
+	slices.SortFunc(open, func(a, b *session) int { return cmp.Compare(a.target.String(), b.target.String()) })
+	return open
+}
+
+// close ends all sessions; it waits for requests that still run.
+func (st *store) close() {
+	st.cancel()
+	st.mu.Lock()
+	st.closed = true
+	for _, e := range st.entries {
+		st.retire(e)
+	}
+	st.mu.Unlock()
+	st.work.Wait()
+}
