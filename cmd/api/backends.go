@@ -1,0 +1,6 @@
+package main
+
+// One line per backend that this program can serve.
+import (
+	_ "edgevit/backend/purego"
+)

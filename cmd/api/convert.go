@@ -1,0 +1,73 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"edgevit/model"
+)
+
+type convertCmd struct {
+	In   string `arg:"" help:"Checkpoint to read."`
+	Out  string `arg:"" help:"File to write, .safetensors."`
+	JSON bool   `name:"json" help:"Print JSON."`
+	settingFlags
+}
+
+// convertOutput is the JSON of convert.
+type convertOutput struct {
+	File  string `json:"file"`
+	Bytes int64  `json:"bytes"`
+	Hash  string `json:"hash"`
+}
+
+func (c *convertCmd) Run(s std) error {
+	if !strings.HasSuffix(strings.ToLower(c.Out), ".safetensors") {
+		return fmt.Errorf("%s: the output is a .safetensors file, name it so", c.Out)
+	}
+	m, err := loadCheckpoint(c.In, c.settingFlags)
+	if err != nil {
+		return err
+	}
+	size, err := writeModel(m, c.Out)
+	if err != nil {
+		return err
+	}
+	o := convertOutput{c.Out, size, m.Hash}
+	if c.JSON {
+		return writeJSON(s.out, o)
+	}
+	_, err = fmt.Fprintf(s.out, "%s: %s bytes, model %s\n", o.File, grouped(o.Bytes), o.Hash)
+	return err
+}
+
+// writeModel writes m beside its final place and renames it there, so that the
+// file is whole or not there.
+func writeModel(m *model.Model, path string) (size int64, err error) {
+	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+".*")
+	if err != nil {
+		return 0, err
+	}
+	defer func() {
+		if err != nil {
+			f.Close()
+			os.Remove(f.Name())
+		}
+	}()
+	if err = m.WriteSafetensors(f); err != nil {
+		return 0, fmt.Errorf("write %s: %w", path, err)
+	}
+	info, err := f.Stat()
+	if err != nil {
+		return 0, err
+	}
+	if err = f.Chmod(0o644); err != nil {
+		return 0, err
+	}
+	if err = f.Close(); err != nil {
+		return 0, err
+	}
+	return info.Size(), os.Rename(f.Name(), path)
+}

@@ -1,0 +1,88 @@
+// Command api serves EdgeViT image classifiers over HTTP and does the same
+// work, and its checks, on the command line. main.go holds the flags; each
+// other file is one subcommand.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/alecthomas/kong"
+	kongyaml "github.com/alecthomas/kong-yaml"
+)
+
+// Exit codes of every command.
+const (
+	exitYes   = 0 // done; the answer is yes
+	exitNo    = 1 // the answer is no: an input failed, targets disagree
+	exitUsage = 2 // wrong usage, or the command cannot run
+)
+
+// errNo makes a command end with exitNo after it has said why.
+var errNo = errors.New("no")
+
+type cli struct {
+	Config kong.ConfigFlag `help:"Read flags from this YAML file: serve: {threads: 2}." placeholder:"FILE" env:"EDGEVIT_CONFIG"`
+
+	Serve      serveCmd      `cmd:"" help:"Serve the HTTP API."`
+	Classify   classifyCmd   `cmd:"" help:"Name what is in photographs."`
+	Inspect    inspectCmd    `cmd:"" help:"Show what a checkpoint holds: layout, configuration, parameters, MACs."`
+	Convert    convertCmd    `cmd:"" help:"Write a checkpoint as .safetensors, with labels and preprocessing in its metadata."`
+	Verify     verifyCmd     `cmd:"" help:"Check that targets give the logits that PyTorch gave: is this deployment my model?"`
+	Preprocess preprocessCmd `cmd:"" help:"Write what the network would see of each image, as NumPy files."`
+	Healthy    healthyCmd    `cmd:"" help:"Exit 0 if the service on this machine is ready, 1 if not."`
+	Version    versionCmd    `cmd:"" help:"Print the version."`
+}
+
+// std are the streams of a command.
+type std struct{ out, err io.Writer }
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	os.Exit(run(ctx, os.Args[1:], std{os.Stdout, os.Stderr}))
+}
+
+// run is main with its surroundings as arguments. It returns the exit code.
+func run(ctx context.Context, args []string, s std) int {
+	var c cli
+	exit := -1
+	parser, err := kong.New(&c,
+		kong.Name("api"),
+		kong.Description("EdgeViT image classifiers: one checkpoint in, labels out. Every flag of serve can also be set by its environment variable or in the file of --config."),
+		kong.Configuration(kongyaml.Loader),
+		kong.Vars(limitDefaults()),
+		kong.UsageOnError(),
+		kong.Writers(s.out, s.err),
+		kong.Exit(func(code int) { exit = code }),
+		kong.ConfigureHelp(kong.HelpOptions{Compact: true}),
+		kong.BindTo(ctx, (*context.Context)(nil)),
+		kong.Bind(s),
+	)
+	if err != nil {
+		fmt.Fprintln(s.err, "api:", err)
+		return exitUsage
+	}
+	parsed, err := parser.Parse(args)
+	if exit >= 0 { // --help has been answered
+		return exit
+	}
+	if err != nil {
+		fmt.Fprintf(s.err, "api: %v\ntry: api --help\n", err)
+		return exitUsage
+	}
+	switch err := parsed.Run(); {
+	case err == nil:
+		return exitYes
+	case errors.Is(err, errNo):
+		return exitNo
+	default:
+		fmt.Fprintln(s.err, "api:", err)
+		return exitUsage
+	}
+}

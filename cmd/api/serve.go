@@ -1,0 +1,101 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"syscall"
+	"time"
+
+	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
+
+	"edgevit/backend"
+	"edgevit/model/demo"
+	"edgevit/preprocess"
+	"edgevit/server"
+)
+
+type serveCmd struct {
+	Listen        string        `help:"Address to listen on." default:"127.0.0.1:8080" env:"EDGEVIT_LISTEN"`
+	Models        string        `help:"Folder of checkpoints to serve. Default: models in the data folder." placeholder:"DIR" env:"EDGEVIT_MODELS" type:"path"`
+	Data          string        `help:"Data folder. Default: the user's." placeholder:"DIR" env:"EDGEVIT_DATA" type:"path"`
+	DefaultModel  string        `help:"Model of requests that name none. Default: the only one of the folder, demo where it is empty." placeholder:"M" env:"EDGEVIT_DEFAULT_MODEL"`
+	DefaultTarget string        `help:"Target of requests that name none." default:"purego" env:"EDGEVIT_DEFAULT_TARGET"`
+	Runtimes      string        `help:"Folder of native libraries. Default: .runtimes/OS-ARCH beside the binary's folder." placeholder:"DIR" env:"EDGEVIT_RUNTIMES" type:"path"`
+	Threads       int           `help:"CPU threads of one run; 0: min(cores, 4)." placeholder:"N" env:"EDGEVIT_THREADS"`
+	Queue         int           `help:"Requests that may wait for one model on one target." default:"64" env:"EDGEVIT_QUEUE"`
+	Deadline      time.Duration `help:"Longest time from a request to its answer." default:"30s" env:"EDGEVIT_DEADLINE"`
+	AllowedHosts  []string      `help:"Host names that requests may use beside loopback ones and IP addresses." placeholder:"NAME" env:"EDGEVIT_ALLOWED_HOSTS"`
+	MaxBytes      int64         `help:"Largest body in bytes." default:"${max_bytes}" env:"EDGEVIT_MAX_BYTES"`
+	MaxPixels     int           `help:"Largest image in pixels." default:"${max_pixels}" env:"EDGEVIT_MAX_PIXELS"`
+	MaxSide       int           `help:"Longest side of an image in pixels." default:"${max_side}" env:"EDGEVIT_MAX_SIDE"`
+	MaxScans      int           `help:"Most scans of a JPEG." default:"${max_scans}" env:"EDGEVIT_MAX_SCANS"`
+	DecodeTime    time.Duration `help:"Longest time to decode an image." default:"${decode_time}" env:"EDGEVIT_DECODE_TIME"`
+	LogFormat     string        `help:"console or json." enum:"console,json" default:"console" env:"EDGEVIT_LOG_FORMAT"`
+	LogLevel      zapcore.Level `help:"debug, info, warn or error." default:"info" env:"EDGEVIT_LOG_LEVEL"`
+}
+
+// limitDefaults are the variables in serve's flags.
+func limitDefaults() map[string]string {
+	l := preprocess.DefaultLimits()
+	return map[string]string{
+		"max_bytes": fmt.Sprint(l.Bytes), "max_pixels": fmt.Sprint(l.Pixels), "max_side": fmt.Sprint(l.Side),
+		"max_scans": fmt.Sprint(l.Scans), "decode_time": l.DecodeTime.String(),
+	}
+}
+
+func (c *serveCmd) Run(ctx context.Context, s std) error {
+	log := newLog(s, c.LogFormat, c.LogLevel)
+	defer func() { _ = log.Sync() }() // standard error cannot be synced everywhere
+	backend.RuntimesFolder = c.Runtimes
+	if c.Data == "" {
+		c.Data = dataFolder()
+	}
+	if c.Models == "" {
+		c.Models = filepath.Join(c.Data, "models")
+	}
+	limits := preprocess.DefaultLimits()
+	limits.Bytes, limits.Pixels, limits.Side, limits.Scans, limits.DecodeTime = c.MaxBytes, c.MaxPixels, c.MaxSide, c.MaxScans, c.DecodeTime
+	srv, err := server.New(server.Config{
+		Log: log, Registry: &backend.Default, ModelsDir: c.Models, Demo: demo.Model,
+		DefaultModel: c.DefaultModel, DefaultTarget: c.DefaultTarget, Threads: c.Threads, Limits: limits,
+		Queue: c.Queue, Deadline: c.Deadline, AllowedHosts: c.AllowedHosts, Version: buildVersion(),
+	})
+	if err != nil {
+		return err
+	}
+	l, err := net.Listen("tcp", c.Listen)
+	if err != nil {
+		return fmt.Errorf("listen: %w", err)
+	}
+	srv.Start()
+	reload := make(chan os.Signal, 1)
+	signal.Notify(reload, syscall.SIGHUP)
+	defer signal.Stop(reload)
+	go func() {
+		for range reload {
+			srv.Reload()
+		}
+	}()
+	address := "http://" + l.Addr().String()
+	fmt.Fprintf(s.out, "EdgeViT %s on %s (models: %s)\n\n  curl --data-binary @photo.jpg %s/classify\n\n", buildVersion(), address, c.Models, address)
+	return srv.Serve(ctx, l)
+}
+
+// newLog writes one line an event to standard error.
+func newLog(s std, format string, level zapcore.Level) *zap.Logger {
+	config := zap.NewProductionEncoderConfig()
+	config.EncodeTime = zapcore.RFC3339NanoTimeEncoder
+	config.TimeKey = "time"
+	encoder := zapcore.NewJSONEncoder(config)
+	if format == "console" {
+		config.EncodeTime = zapcore.TimeEncoderOfLayout(time.TimeOnly)
+		config.ConsoleSeparator = "  "
+		encoder = zapcore.NewConsoleEncoder(config)
+	}
+	return zap.New(zapcore.NewCore(encoder, zapcore.Lock(zapcore.AddSync(s.err)), level))
+}

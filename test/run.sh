@@ -1,0 +1,63 @@
+#!/usr/bin/env bash
+# Runs the tiers of tests and ends with a table of them. The Go tier always
+# runs. A tier whose tool is missing is skipped; with EDGEVIT_REQUIRE=all, as
+# in CI, a skip fails.
+set -uo pipefail
+cd "$(dirname "$0")/.."
+
+names=() results=() reasons=()
+failed=0 passed=0 skipped=0
+
+# tier NAME MISSING COMMAND…: runs COMMAND unless MISSING says what is missing.
+tier() {
+	local name=$1 missing=$2
+	shift 2
+	names+=("$name")
+	if [ -n "$missing" ]; then
+		results+=(skipped) reasons+=("$missing")
+		skipped=$((skipped + 1))
+		[ "${EDGEVIT_REQUIRE:-}" = all ] && failed=$((failed + 1))
+		return
+	fi
+	printf '\n== %s\n' "$name"
+	local begin=$SECONDS
+	if "$@"; then
+		results+=(ran) reasons+=("passed in $((SECONDS - begin)) s")
+		passed=$((passed + 1))
+	else
+		results+=(FAILED) reasons+=("after $((SECONDS - begin)) s: $*")
+		failed=$((failed + 1))
+	fi
+}
+
+# have TOOL…: nothing if all are there, else what is missing.
+have() {
+	local tool
+	for tool; do
+		command -v "$tool" >/dev/null || { echo "$tool is not installed"; return; }
+	done
+}
+
+cross_builds() {
+	local platform
+	for platform in linux/amd64 linux/arm64 darwin/arm64 windows/amd64; do
+		echo "$platform"
+		CGO_ENABLED=0 GOOS=${platform%/*} GOARCH=${platform#*/} go build -o /dev/null ./cmd/api || return 1
+		CGO_ENABLED=0 GOOS=${platform%/*} GOARCH=${platform#*/} go vet ./... || return 1
+	done
+}
+
+race_missing=$(have gcc)
+[ "$(go env CGO_ENABLED)" = 1 ] || race_missing="cgo is off"
+
+tier "go: format, vet, staticcheck, generated files" "" test/check.sh
+tier "go: unit, golden, conformance, fuzz seeds" "" go test ./...
+tier "go: race detector" "$race_missing" go test -race ./backend/... ./server/... ./cmd/...
+tier "go: builds without cgo, for other platforms" "" cross_builds
+
+printf '\n%-52s %-8s %s\n' tier result reason
+for i in "${!names[@]}"; do
+	printf '%-52s %-8s %s\n' "${names[$i]}" "${results[$i]}" "${reasons[$i]}"
+done
+printf '\n%d passed, %d failed, %d skipped\n' "$passed" "$failed" "$skipped"
+[ "$failed" -eq 0 ]
