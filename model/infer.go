@@ -5,8 +5,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-
-	"edgevit/graph"
 )
 
 // tensors are a checkpoint's weights under canonical names; only shapes are
@@ -138,15 +136,4 @@ func sameTensor(got, want []int) bool {
 		return s
 	}
 	return slices.Equal(trim(got), trim(want))
-}
-
-// canonicalNames lists the tensors that g needs, in order of execution.
-func canonicalNames(g *graph.Graph) []string {
-	var names []string
-	for _, n := range g.Nodes {
-		for _, p := range n.Params() {
-			names = append(names, n.Name+"."+p.Name)
-		}
-	}
-	return names
 }

@@ -99,8 +99,6 @@ type weights struct {
 	// distilled is the second head of a distilled model, averaged into the
 	// first.
 	distilled map[string]checkpoint.Tensor
-	// unknown are tensors that no layout has, by the file's names.
-	unknown []string
 	// saved says that the configuration was written by this package, with
 	// canonical names and order of rows.
 	saved bool

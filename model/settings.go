@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"math"
 	"os"
 	"slices"
@@ -186,6 +187,7 @@ func metadata(m map[string]any) (embedded, error) {
 		return readSaved(text)
 	}
 	// birder's .safetensors hold the same values as JSON in strings.
+	m = maps.Clone(m)
 	for key, v := range m {
 		if text, ok := v.(string); ok && strings.HasPrefix(text, "{") {
 			m[key] = parseJSON(text)
