@@ -1,0 +1,295 @@
+package preprocess
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"image"
+	"image/jpeg"
+	"image/png"
+	"io"
+	"runtime"
+	"runtime/debug"
+	"runtime/metrics"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/image/bmp"
+	"golang.org/x/image/tiff"
+)
+
+// What Decode returns is one of these, with a message of its own, or the
+// context's error.
+var (
+	ErrEmpty             = errors.New("the image is empty")
+	ErrUnknownFormat     = errors.New("not an image")
+	ErrUnsupportedFormat = errors.New("unsupported image format")
+	ErrDamaged           = errors.New("damaged image")
+	ErrTooLarge          = errors.New("image too large")
+	ErrDeadline          = errors.New("decoding the image took too long")
+)
+
+// failure is a sentinel with a message for the user.
+type failure struct {
+	kind    error
+	message string
+}
+
+func (f *failure) Error() string { return f.message }
+func (f *failure) Unwrap() error { return f.kind }
+
+func fail(kind error, format string, args ...any) error {
+	return &failure{kind, fmt.Sprintf(format, args...)}
+}
+
+// Limits bound what one image may cost. Begin with DefaultLimits: a field left
+// zero refuses every image.
+type Limits struct {
+	// Bytes is the longest file.
+	Bytes int64
+	// Pixels is the largest width times height, Side the longest side; both
+	// as the header claims them.
+	Pixels, Side int
+	// Scans is how many scans a JPEG may have; progressive ones have about ten.
+	Scans int
+	// DecodeBytes is the most memory that decoding may take, estimated from
+	// the header before it is taken.
+	DecodeBytes int64
+	// DecodeTime is how long decoding may take.
+	DecodeTime time.Duration
+}
+
+// DefaultLimits are 10 MiB, 16 MP (4096 x 4096, which lets in what cameras call
+// 16 megapixels), sides of 16,384, 100 scans, 144 MiB of memory (enough for
+// 16 MP of JPEG with 4:2:0 chroma, baseline or progressive, or 8-bit RGBA, and
+// with 16 MiB to spare for all else under a growth of 160 MiB) and 1 s.
+func DefaultLimits() Limits {
+	return Limits{
+		Bytes:       10 << 20,
+		Pixels:      1 << 24,
+		Side:        1 << 14,
+		Scans:       100,
+		DecodeBytes: 144 << 20,
+		DecodeTime:  time.Second,
+	}
+}
+
+// Info is what the header says.
+type Info struct {
+	// Format is one of Sniff's names.
+	Format string
+	// Width and Height are in pixels as stored, before the orientation.
+	Width, Height int
+	// Orientation is EXIF's, 1 to 8; 1, upright, where there is none or it
+	// cannot be read.
+	Orientation int
+}
+
+// Image is a decoded image of any colour model. It is not changed after it is
+// made and may be shared.
+type Image struct {
+	Info
+	pixels image.Image
+	at     image.Point // where pixels lie on the canvas of Width x Height
+	canvas [3]uint8    // the colour of the canvas beside them
+}
+
+// header is what a format's header function finds, before a pixel is decoded.
+type header struct {
+	Info
+	at     image.Point
+	canvas [3]uint8
+	// memory is how many bytes decode may allocate and not yet have collected.
+	memory int64
+	// watched is set where the header does not bound what decode allocates.
+	watched bool
+	// length is how many bytes the image has if it is whole; 0 if not known.
+	length int64
+	// input is what decode reads: the file, mended where the decoder is
+	// stricter than Pillow.
+	input  []byte
+	decode func(r io.Reader) (image.Image, error)
+}
+
+// headers read the header of each supported format and check its size against
+// the limits.
+var headers map[string]func(data []byte, l Limits) (header, error)
+
+func init() { // a literal would be an initialisation cycle through Sniff
+	headers = map[string]func([]byte, Limits) (header, error){
+		jpegFormat: jpegHeader,
+		pngFormat:  pngHeader,
+		webpFormat: webpHeader,
+		gifFormat:  gifHeader,
+		bmpFormat:  bmpHeader,
+		tiffFormat: tiffHeader,
+	}
+}
+
+// Decode reads an image: its first frame, if it is animated. Claims are checked
+// before memory is taken for them, and no input makes it panic. Trailing bytes
+// are ignored.
+func Decode(ctx context.Context, data []byte, l Limits) (im *Image, err error) {
+	if len(data) == 0 {
+		return nil, fail(ErrEmpty, "the image is empty")
+	}
+	if int64(len(data)) > l.Bytes {
+		return nil, fail(ErrTooLarge, "the image has %d bytes, the limit is %d", len(data), l.Bytes)
+	}
+	format, supported := Sniff(data)
+	if format == "" {
+		return nil, fail(ErrUnknownFormat, "not an image in a known format; send JPEG, PNG, WebP, GIF, BMP or TIFF")
+	}
+	if !supported {
+		return nil, fail(ErrUnsupportedFormat, "%s images are not supported; send JPEG, PNG, WebP, GIF, BMP or TIFF", displayName(format))
+	}
+	defer func() {
+		if p := recover(); p != nil { // a decoder's bug, met by hostile bytes
+			im, err = nil, fail(ErrDamaged, "%s: the decoder failed: %v", format, p)
+		}
+	}()
+
+	deadline := time.Now().Add(l.DecodeTime)
+	h, err := headers[format](data, l)
+	if err != nil {
+		return nil, err
+	}
+	h.memory += int64(len(h.input))
+	if h.memory > l.DecodeBytes {
+		return nil, fail(ErrTooLarge, "%s: decoding %d x %d pixels of this kind may take %d MiB of memory, the limit is %d MiB",
+			format, h.Width, h.Height, h.memory>>20, l.DecodeBytes>>20)
+	}
+	makeRoom(h.memory, l.DecodeBytes)
+
+	f := &feed{ctx: ctx, deadline: deadline, data: h.input}
+	if h.watched {
+		f.heapLimit = heap() + uint64(l.DecodeBytes)
+	}
+	pixels, err := h.decode(f)
+	if err != nil {
+		return nil, explain(err, f, h, len(data))
+	}
+	return &Image{Info: h.Info, pixels: pixels, at: h.at, canvas: h.canvas}, nil
+}
+
+// explain turns a decoder's error into one of ours.
+func explain(err error, f *feed, h header, have int) error {
+	var (
+		own             *failure
+		jpegUnsupported jpeg.UnsupportedError
+		pngUnsupported  png.UnsupportedError
+		tiffUnsupported tiff.UnsupportedError
+	)
+	switch {
+	case f.stopped != nil:
+		return fmt.Errorf("%s: %w", h.Format, f.stopped)
+	case errors.As(err, &own):
+		return err
+	case errors.As(err, &jpegUnsupported), errors.As(err, &pngUnsupported), errors.As(err, &tiffUnsupported), errors.Is(err, bmp.ErrUnsupported):
+		return fail(ErrUnsupportedFormat, "%s: %v", h.Format, err)
+	case f.ended && h.length > int64(have):
+		return fail(ErrDamaged, "%s: truncated after %d of %d bytes", h.Format, have, h.length)
+	case f.ended || errors.Is(err, io.ErrUnexpectedEOF):
+		return fail(ErrDamaged, "%s: truncated after %d bytes", h.Format, have)
+	}
+	return fail(ErrDamaged, "%s: damaged: %v", h.Format, err)
+}
+
+// checkSize holds the size that a header claims against the limits. After it
+// the product of the sides cannot overflow.
+func (l Limits) checkSize(format string, width, height int64) error {
+	if width <= 0 || height <= 0 {
+		return fail(ErrDamaged, "%s: damaged: it claims %d x %d pixels", format, width, height)
+	}
+	if width > int64(l.Side) || height > int64(l.Side) || width > int64(l.Pixels)/height {
+		return fail(ErrTooLarge, "%s claims %d x %d pixels, the limit is %d pixels and %d a side", format, width, height, l.Pixels, l.Side)
+	}
+	return nil
+}
+
+// taken counts the bytes decoded since memory was last given back.
+var taken atomic.Int64
+
+// makeRoom keeps the memory of earlier images, which is garbage that the
+// collector may not have met yet, from adding to this one's: as it paces itself
+// by the live heap, two images would otherwise peak at twice the limit. Small
+// images come here hundreds of times before the sum is reached.
+func makeRoom(memory, limit int64) {
+	if taken.Add(memory) > limit {
+		debug.FreeOSMemory()
+		taken.Store(memory)
+	}
+}
+
+// feed hands a decoder its input until time is over. It is an io.Reader and,
+// for TIFF, an io.ReaderAt.
+type feed struct {
+	ctx      context.Context
+	deadline time.Time
+	data     []byte
+	offset   int   // of the next Read
+	stopped  error // ErrDeadline, the context's error or ErrTooLarge
+	ended    bool  // more was asked for than there is
+
+	heapLimit uint64 // 0 for none
+	heapCheck int64  // the offset from which to look at the heap again
+}
+
+// piece is how much is read before the clock is looked at again. It is small
+// because a progressive JPEG can send the decoder over the whole image with 40
+// bytes.
+const piece = 64
+
+func (f *feed) Read(p []byte) (int, error) {
+	n, err := f.ReadAt(p[:min(len(p), piece)], int64(f.offset))
+	f.offset += n
+	if n > 0 {
+		err = nil
+	}
+	return n, err
+}
+
+func (f *feed) ReadAt(p []byte, off int64) (int, error) {
+	if f.stopped == nil {
+		f.stopped = f.reasonToStop(off)
+	}
+	if f.stopped != nil {
+		return 0, f.stopped
+	}
+	n := 0
+	if off < int64(len(f.data)) {
+		n = copy(p, f.data[off:])
+	}
+	if n < len(p) {
+		f.ended = f.ended || n == 0
+		return n, io.EOF
+	}
+	return n, nil
+}
+
+func (f *feed) reasonToStop(off int64) error {
+	if err := f.ctx.Err(); err != nil {
+		return err
+	}
+	if time.Now().After(f.deadline) {
+		return ErrDeadline
+	}
+	if f.heapLimit > 0 && off >= f.heapCheck {
+		f.heapCheck = off + 4096
+		if heap() > f.heapLimit {
+			runtime.GC()
+			if heap() > f.heapLimit {
+				return fail(ErrTooLarge, "decoding takes too much memory")
+			}
+		}
+	}
+	return nil
+}
+
+// heap is the size of the process's heap. A decoder's share of it cannot be
+// told apart, so under load the limit on a watched one is a little stricter.
+func heap() uint64 {
+	sample := []metrics.Sample{{Name: "/memory/classes/heap/objects:bytes"}}
+	metrics.Read(sample)
+	return sample[0].Value.Uint64()
+}

@@ -1,0 +1,5 @@
+//go:build race
+
+package preprocess
+
+func init() { raceDetector = true }
