@@ -21,7 +21,7 @@ check: ## format, vet, staticcheck, generated files
 	test/check.sh
 
 generate: ## write the generated files again
-	go generate ./api/...
+	go generate ./api/... ./backend/purego/kernel
 
 fuzz: ## run every fuzz target for FUZZTIME each (default 60s)
 	test/fuzz.sh

@@ -12,11 +12,11 @@ go vet ./...
 go tool -modfile=tools/go.mod staticcheck ./...
 
 # Generated files are made again in place and compared with what was there.
-generated=(api/api.gen.go)
+generated=(api/api.gen.go backend/purego/kernel/avx512_amd64.go backend/purego/kernel/avx512_amd64.s)
 kept=$(mktemp -d)
 trap 'rm -rf "$kept"' EXIT
 cp "${generated[@]}" "$kept"
-go generate ./api/...
+go generate ./api/... ./backend/purego/kernel
 for file in "${generated[@]}"; do
 	if ! cmp -s "$kept/$(basename "$file")" "$file"; then
 		cp "$kept/$(basename "$file")" "$file"

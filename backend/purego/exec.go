@@ -3,6 +3,8 @@ package purego
 import (
 	"context"
 	"time"
+
+	"edgevit/backend/purego/kernel"
 )
 
 // exec is the memory and the team of goroutines of one Run at a time.
@@ -10,7 +12,8 @@ type exec struct {
 	plan    *plan
 	arena   []float32
 	scratch [][]float32   // per worker
-	lines   [][][]float32 // per worker: the input rows of a depthwise kernel
+	lines   [][]float32   // per worker: padded input rows of a depthwise kernel
+	window  [][][]float32 // per worker: the lines in the order of the kernel
 	stats   []float64     // partial sums of norms over a whole feature map
 	in, out []float32     // of the image in progress
 
@@ -22,12 +25,13 @@ type exec struct {
 
 func newExec(p *plan) *exec {
 	x := &exec{
-		plan: p, arena: make([]float32, p.arena), stats: make([]float64, 2*statChunks),
+		plan: p, arena: kernel.Floats(p.arena), stats: make([]float64, 2*statChunks),
 		done: make(chan struct{}, p.threads),
 	}
 	for w := range p.threads {
-		x.scratch = append(x.scratch, make([]float32, p.scratch))
-		x.lines = append(x.lines, make([][]float32, p.lines))
+		x.scratch = append(x.scratch, kernel.Floats(p.scratch))
+		x.lines = append(x.lines, kernel.Floats(p.lines))
+		x.window = append(x.window, make([][]float32, p.kernel))
 		if w == 0 {
 			continue
 		}

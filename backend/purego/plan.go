@@ -1,6 +1,7 @@
 package purego
 
 import (
+	"math"
 	"slices"
 
 	"edgevit/backend/purego/kernel"
@@ -15,8 +16,10 @@ type plan struct {
 	kernels *kernel.Table
 	// arena and scratch (per worker) are sizes in float32 values.
 	arena, scratch int
-	lines          int // side of the largest depthwise kernel
-	weightBytes    int64
+	// lines is the most that the padded lines of a depthwise kernel take, and
+	// kernel the side of the largest one.
+	lines, kernel int
+	weightBytes   int64
 
 	// Of a plan that is not fused: the place of each node's output and the node
 	// of each step, by Node.Index.
@@ -182,16 +185,37 @@ func (p *planner) add(n *irNode, s step) {
 	p.owners = append(p.owners, n.index)
 }
 
-// tileRows is about how many rows go through a group at a time: enough to use a
-// weight often once it is in cache, few enough that a tile stays there.
-const tileRows = 32
+// A tile is at most maxTile rows: enough to use a weight often once it is in
+// cache, few enough that a tile stays there.
+const maxTile = 49
+
+// tileRows is how many of total rows go through a group at a time: a multiple
+// of align, such that the busiest thread has least to do, gemm taking
+// p.kernels.Rows rows at a time.
+func (p *planner) tileRows(total, align int) int {
+	best, least := align, math.Inf(1)
+	for tile := align; tile <= max(maxTile, align); tile += align {
+		tiles := (total + tile - 1) / tile
+		// A tile costs its rows, rounded up in part, and something itself.
+		rest := tile % p.kernels.Rows
+		cost := float64(tile-rest) + 0.5
+		if rest > 0 {
+			cost += (float64(rest) + float64(p.kernels.Rows)) / 2
+		}
+		if work := float64((tiles+p.threads-1)/p.threads) * cost; work <= least {
+			best, least = tile, work
+		}
+	}
+	return best
+}
 
 // rows makes the step of a group of row-wise nodes.
 func (p *planner) rows(group []*irNode) step {
-	total := group[0].shape.H * group[0].shape.W
-	// Equal tiles, a multiple of the number of threads of them.
-	rounds := max(1, (total+p.threads*tileRows-1)/(p.threads*tileRows))
-	tile := (total + p.threads*rounds - 1) / (p.threads * rounds)
+	total, align := group[0].shape.H*group[0].shape.W, 1
+	if op, ok := group[0].op.(graph.Deconv); ok {
+		align = op.Kernel // so that a tile begins and ends with a window
+	}
+	tile := p.tileRows(total, align)
 	s := &rowStep{total: total, tile: tile, workers: min(p.threads, (total+tile-1)/tile)}
 	used := 0
 	scratch := func(width int) place {
@@ -222,8 +246,8 @@ func (p *planner) lowerRow(n *irNode, scratch func(width int) place) []rowOp {
 			ops = append(ops, &gather{src: src, dst: patches, from: from, kernel: op.Kernel, stride: op.Stride, pad: op.Pad, outW: n.shape.W})
 			src = patches
 		}
-		m := &gemm{src: src, dst: dst, k: k, n: c, weight: p.pack(convMatrix(n.weights["weight"], c, from.C, op.Kernel), k, c), bias: n.bias(c), gelu: n.gelu}
-		p.weightBytes += 4 * int64(c)
+		m := &gemm{src: src, dst: dst, weight: p.kernels.Pack(convMatrix(n.weights["weight"], c, from.C, op.Kernel), n.bias(c), k, c), gelu: n.gelu}
+		p.weightBytes += m.weight.Bytes()
 		if n.residual != nil {
 			m.residual, m.adds = p.values[n.residual], true
 		}
@@ -262,12 +286,6 @@ func narrow(x []float64) []float32 {
 	return out
 }
 
-func (p *planner) pack(b []float32, k, n int) []float32 {
-	packed := p.kernels.Pack(b, k, n)
-	p.weightBytes += 4 * int64(len(packed))
-	return packed
-}
-
 // convMatrix turns a convolution's weight [out in kernel kernel] into the
 // matrix [kernel·kernel·in out] that multiplies a gathered patch.
 func convMatrix(w []float32, out, in, kernel int) []float32 {
@@ -296,19 +314,23 @@ func tapsFirst(w []float32, c, kernel int) []float32 {
 }
 
 func (p *planner) depthwise(n *irNode, op graph.Conv) step {
-	p.lines = max(p.lines, op.Kernel)
-	p.weightBytes += 4 * int64(len(n.weights["weight"])+n.shape.C)
-	return &depthwise{
-		src: p.values[n.in[0]], dst: p.values[n], shape: n.shape, kernel: op.Kernel, workers: p.threads,
-		weight: tapsFirst(n.weights["weight"], n.shape.C, op.Kernel), bias: n.bias(n.shape.C),
-	}
+	c := n.shape.C
+	line := (n.shape.W+op.Kernel-1)*c + kernel.LineSlack
+	p.lines = max(p.lines, (op.Kernel+1)*line)
+	p.kernel = max(p.kernel, op.Kernel)
+	f := p.kernels.PackFilter(tapsFirst(n.weights["weight"], c, op.Kernel), n.bias(c), op.Kernel, c)
+	p.weightBytes += f.Bytes()
+	return &depthwise{src: p.values[n.in[0]], dst: p.values[n], shape: n.shape, line: line, workers: p.threads, filter: f}
 }
 
 func (p *planner) attention(n *irNode, op graph.Attention) step {
 	tokens := n.shape.H * n.shape.W
-	p.scratch = max(p.scratch, tokens)
-	return &attention{
+	s := &attention{
 		src: p.values[n.in[0]], dst: p.values[n], heads: op.Heads, scale: float32(op.Scale),
 		tokens: tokens, c: n.shape.C, workers: p.threads,
+		// A head's queries are split only where there are too few heads.
+		parts: min(tokens, (p.threads+op.Heads-1)/op.Heads),
 	}
+	p.scratch = max(p.scratch, p.kernels.AttentionScratch((tokens+s.parts-1)/s.parts, tokens, s.c/s.heads))
+	return s
 }

@@ -45,7 +45,10 @@ func (Backend) Open(_ context.Context, g *graph.Graph, o backend.Options) (backe
 	if threads < 1 {
 		threads = backend.DefaultThreads()
 	}
-	kernels := kernel.Best()
+	kernels, err := kernel.Best()
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", backend.ErrUnavailable, err)
+	}
 	p, err := newPlan(g, threads, kernels, true)
 	if err != nil {
 		return nil, err
@@ -144,7 +147,7 @@ func (s *session) Describe() backend.Description {
 	return backend.Description{
 		Threads: s.threads, Provider: s.kernels.Name + " kernels",
 		DelegatedNodes: len(s.graph.Nodes), Nodes: len(s.graph.Nodes),
-		WeightBytes: s.plan.weightBytes, ArenaBytes: 4 * int64(s.plan.arena+s.plan.scratch*s.threads),
+		WeightBytes: s.plan.weightBytes, ArenaBytes: 4 * int64(s.plan.arena+(s.plan.scratch+s.plan.lines)*s.threads),
 	}
 }
 

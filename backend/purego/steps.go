@@ -43,18 +43,17 @@ func (s *rowStep) serial() bool { return s.workers == 1 }
 // gemm is a 1x1 convolution, or the product with gathered patches.
 type gemm struct {
 	src, dst, residual place
-	k, n               int
-	weight, bias       []float32
+	weight             *kernel.Matrix
 	gelu, adds         bool
 }
 
 func (o *gemm) apply(x *exec, w, row, m int) {
 	g := kernel.GemmArgs{
-		Dst: x.rows(o.dst, w, row, o.n), LdDst: o.n, A: x.rows(o.src, w, row, o.k), LdA: o.k,
-		B: o.weight, Bias: o.bias, M: m, K: o.k, N: o.n, GELU: o.gelu,
+		Dst: x.rows(o.dst, w, row, o.weight.N), LdDst: o.weight.N, A: x.rows(o.src, w, row, o.weight.K), LdA: o.weight.K,
+		B: o.weight, M: m, GELU: o.gelu,
 	}
 	if o.adds {
-		g.Residual, g.LdRes = x.rows(o.residual, w, row, o.n), o.n
+		g.Residual, g.LdRes = x.rows(o.residual, w, row, o.weight.N), o.weight.N
 	}
 	x.plan.kernels.Gemm(g)
 }
@@ -87,7 +86,8 @@ func (o *gather) apply(x *exec, w, row, m int) {
 	}
 }
 
-// deconv spreads each pixel over its own window: LocalProp.
+// deconv spreads each pixel over its own window: LocalProp. Tiles begin and end
+// with a window.
 type deconv struct {
 	src, dst     place
 	from         graph.Shape
@@ -98,14 +98,14 @@ type deconv struct {
 func (o *deconv) apply(x *exec, w, row, m int) {
 	src, c, outW := x.slice(o.src), o.from.C, o.from.W*o.kernel
 	dst := x.rows(o.dst, w, row, c)
-	for i := range m {
-		oy, ox := (row+i)/outW, (row+i)%outW
-		in := src[(oy/o.kernel*o.from.W+ox/o.kernel)*c:][:c]
-		weight := o.weight[(oy%o.kernel*o.kernel+ox%o.kernel)*c:][:c]
-		out, bias := dst[i*c:][:c], o.bias[:c]
-		for j, v := range in {
-			out[j] = v*weight[j] + bias[j]
-		}
+	for m > 0 {
+		oy, ox := row/outW, row%outW
+		n := min(m, outW-ox)
+		x.plan.kernels.Spread(kernel.SpreadArgs{
+			Dst: dst, Src: src[(oy/o.kernel*o.from.W+ox/o.kernel)*c:], Weight: o.weight[oy%o.kernel*o.kernel*c:], Bias: o.bias,
+			W: n / o.kernel, C: c, Kernel: o.kernel,
+		})
+		dst, row, m = dst[n*c:], row+n, m-n
 	}
 }
 
@@ -132,9 +132,10 @@ type norm struct {
 }
 
 func (o *norm) apply(x *exec, w, row, m int) {
-	dst := x.rows(o.dst, w, row, o.c)[:m*o.c]
-	x.plan.kernels.Norm(dst, o.c, x.rows(o.src, w, row, o.c), o.c, m, o.c, o.eps)
-	o.affine.apply(dst, o.c)
+	x.plan.kernels.Norm(kernel.NormArgs{
+		Dst: x.rows(o.dst, w, row, o.c), LdDst: o.c, Src: x.rows(o.src, w, row, o.c), LdSrc: o.c,
+		M: m, C: o.c, Eps: o.eps, Scale: o.affine.scale, Shift: o.affine.shift,
+	})
 }
 
 // scaleShift is a BatchNorm that could not be folded.
@@ -223,56 +224,61 @@ func (o *groupNorm) apply(x *exec, w, row, m int) {
 	o.affine.apply(dst, o.c)
 }
 
-// depthwise is a depthwise convolution, row of pixels by row.
+// depthwise is a depthwise convolution, row of pixels by row. Each input row is
+// copied once into a line with padding; a ring of them is the kernel's window.
 type depthwise struct {
-	src, dst        place
-	shape           graph.Shape
-	kernel, workers int
-	weight, bias    []float32 // [kernel kernel c]
+	src, dst      place
+	shape         graph.Shape
+	line, workers int
+	filter        *kernel.Filter
 }
 
 func (s *depthwise) run(x *exec, w int) {
 	from, to := share(s.shape.H, s.workers, w)
-	width := s.shape.W * s.shape.C
+	width, k := s.shape.W*s.shape.C, s.filter.Kernel
+	pad := k / 2 * s.shape.C
 	src, dst := x.slice(s.src), x.slice(s.dst)
-	rows := x.lines[w][:s.kernel]
+	ring, window := x.lines[w][:(k+1)*s.line], x.window[w][:k]
+	clear(ring) // the padding, and the last line, which stands for rows outside
+	fill := func(y int) []float32 {
+		if y < 0 || y >= s.shape.H {
+			return ring[k*s.line:]
+		}
+		line := ring[y%k*s.line:][:s.line]
+		copy(line[pad:], src[y*width:][:width])
+		return line
+	}
 	for y := from; y < to; y++ {
-		for k := range rows {
-			rows[k] = nil
-			if in := y + k - s.kernel/2; in >= 0 && in < s.shape.H {
-				rows[k] = src[in*width:][:width]
+		if y == from {
+			for i := range k - 1 {
+				window[i+1] = fill(y + i - k/2)
 			}
 		}
-		x.plan.kernels.Depthwise(kernel.DepthwiseArgs{
-			Dst: dst[y*width:][:width], Rows: rows, Weight: s.weight, Bias: s.bias,
-			W: s.shape.W, C: s.shape.C, Kernel: s.kernel,
-		})
+		copy(window, window[1:])
+		window[k-1] = fill(y + k - 1 - k/2)
+		x.plan.kernels.Depthwise(kernel.DepthwiseArgs{Dst: dst[y*width:][:width], Lines: window, Filter: s.filter, W: s.shape.W})
 	}
 }
 
 func (s *depthwise) serial() bool { return false }
 
-// attention is softmax(q kᵀ scale) v, by head and block of queries.
+// attention is softmax(q kᵀ scale) v, by head and part of the queries.
 type attention struct {
-	src, dst                  place
-	heads, tokens, c, workers int
-	scale                     float32
+	src, dst                         place
+	heads, parts, tokens, c, workers int
+	scale                            float32
 }
 
-// queryBlock is how many queries are one piece of work.
-const queryBlock = 16
-
 func (s *attention) run(x *exec, w int) {
-	blocks := (s.tokens + queryBlock - 1) / queryBlock
-	from, to := share(s.heads*blocks, s.workers, w)
+	from, to := share(s.heads*s.parts, s.workers, w)
 	src, dst, d, ld := x.slice(s.src), x.slice(s.dst), s.c/s.heads, 3*s.c
 	for i := from; i < to; i++ {
-		head, first := i/blocks, i%blocks*queryBlock
+		head := i / s.parts
+		first, end := share(s.tokens, s.parts, i%s.parts)
 		x.plan.kernels.Attention(kernel.AttentionArgs{
 			Dst: dst[first*s.c+head*d:], LdDst: s.c,
 			Q: src[first*ld+head*d:], K: src[s.c+head*d:], V: src[2*s.c+head*d:], Ld: ld,
-			M: min(queryBlock, s.tokens-first), Tokens: s.tokens, D: d, Scale: s.scale,
-			Scores: x.scratch[w],
+			M: end - first, Tokens: s.tokens, D: d, Scale: s.scale, Scratch: x.scratch[w],
 		})
 	}
 }

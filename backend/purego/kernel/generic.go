@@ -1,16 +1,23 @@
 package kernel
 
-import "math"
+import (
+	"math"
+	"slices"
+)
 
 // Generic is the portable set.
 var Generic = Table{
-	Name:      "generic",
-	Pack:      packGeneric,
-	Gemm:      gemmGeneric,
-	Depthwise: depthwiseGeneric,
-	Norm:      normGeneric,
-	GELU:      geluGeneric,
-	Attention: attentionGeneric,
+	Name:             "generic",
+	Rows:             tile,
+	Pack:             packGeneric,
+	Gemm:             gemmGeneric,
+	PackFilter:       packFilterGeneric,
+	Depthwise:        depthwiseGeneric,
+	Norm:             normGeneric,
+	GELU:             geluGeneric,
+	Attention:        attentionGeneric,
+	AttentionScratch: func(_, tokens, _ int) int { return tokens },
+	Spread:           spreadGeneric,
 }
 
 // tile is the side of the block of sums that gemmGeneric keeps in registers:
@@ -19,7 +26,7 @@ const tile = 3
 
 // packGeneric lays b out in panels of tile columns, [n/tile][k][tile], the last
 // one padded with zeros.
-func packGeneric(b []float32, k, n int) []float32 {
+func packGeneric(b, bias []float32, k, n int) *Matrix {
 	panels := (n + tile - 1) / tile
 	packed := make([]float32, panels*k*tile)
 	for p := range panels {
@@ -29,25 +36,26 @@ func packGeneric(b []float32, k, n int) []float32 {
 			}
 		}
 	}
-	return packed
+	return &Matrix{K: k, N: n, values: packed, bias: slices.Clone(bias)}
 }
 
 func gemmGeneric(g GemmArgs) {
 	var sums [tile * tile]float32
-	for j := 0; j < g.N; j += tile {
-		panel := g.B[j*g.K : (j+tile)*g.K]
-		cols := min(tile, g.N-j)
+	k, n := g.B.K, g.B.N
+	for j := 0; j < n; j += tile {
+		panel := g.B.values[j*k : (j+tile)*k]
+		cols := min(tile, n-j)
 		for i := 0; i < g.M; i += tile {
 			rows := min(tile, g.M-i)
 			// Rows past the end repeat the last one; their sums are dropped.
-			a0 := g.A[i*g.LdA:][:g.K]
-			a1 := g.A[(i+min(1, rows-1))*g.LdA:][:g.K]
-			a2 := g.A[(i+rows-1)*g.LdA:][:g.K]
+			a0 := g.A[i*g.LdA:][:k]
+			a1 := g.A[(i+min(1, rows-1))*g.LdA:][:k]
+			a2 := g.A[(i+rows-1)*g.LdA:][:k]
 			dot3x3(&sums, a0, a1, a2, panel)
 			for r := range rows {
 				dst := g.Dst[(i+r)*g.LdDst+j:][:cols]
 				for c := range dst {
-					v := sums[r*tile+c] + g.Bias[j+c]
+					v := sums[r*tile+c] + g.B.bias[j+c]
 					if g.GELU {
 						v = gelu(v)
 					}
@@ -84,21 +92,21 @@ func dot3x3(sums *[tile * tile]float32, a0, a1, a2, panel []float32) {
 	*sums = [tile * tile]float32{c00, c01, c02, c10, c11, c12, c20, c21, c22}
 }
 
+func packFilterGeneric(weight, bias []float32, kernel, c int) *Filter {
+	return &Filter{Kernel: kernel, C: c, values: slices.Clone(weight), bias: slices.Clone(bias)}
+}
+
 func depthwiseGeneric(d DepthwiseArgs) {
+	kernel, channels := d.Filter.Kernel, d.Filter.C
 	for x := range d.W {
-		copy(d.Dst[x*d.C:][:d.C], d.Bias)
+		copy(d.Dst[x*channels:][:channels], d.Filter.bias)
 	}
-	pad := d.Kernel / 2
-	for ky, row := range d.Rows {
-		if row == nil {
-			continue
-		}
-		for kx := range d.Kernel {
-			weight := d.Weight[(ky*d.Kernel+kx)*d.C:][:d.C]
-			// Output pixels x read input pixels x + kx - pad.
-			for x := max(0, pad-kx); x < min(d.W, d.W+pad-kx); x++ {
-				src := row[(x+kx-pad)*d.C:][:len(weight)]
-				dst := d.Dst[x*d.C:][:len(weight)]
+	for ky, line := range d.Lines {
+		for kx := range kernel {
+			weight := d.Filter.values[(ky*kernel+kx)*channels:][:channels]
+			for x := range d.W {
+				src := line[(x+kx)*channels:][:len(weight)]
+				dst := d.Dst[x*channels:][:len(weight)]
 				for c, w := range weight {
 					dst[c] += w * src[c]
 				}
@@ -107,22 +115,27 @@ func depthwiseGeneric(d DepthwiseArgs) {
 	}
 }
 
-func normGeneric(dst []float32, ldDst int, src []float32, ldSrc, m, c int, eps float32) {
-	for i := range m {
-		x := src[i*ldSrc:][:c]
-		y := dst[i*ldDst:][:c]
+func normGeneric(n NormArgs) {
+	for i := range n.M {
+		x := n.Src[i*n.LdSrc:][:n.C]
+		y := n.Dst[i*n.LdDst:][:n.C]
 		sum := float32(0)
 		for _, v := range x {
 			sum += v
 		}
-		mean := sum / float32(c)
+		mean := sum / float32(n.C)
 		squares := float32(0)
 		for _, v := range x {
 			squares += (v - mean) * (v - mean)
 		}
-		scale := 1 / float32(math.Sqrt(float64(squares/float32(c)+eps)))
+		scale := 1 / float32(math.Sqrt(float64(squares/float32(n.C)+n.Eps)))
 		for j, v := range x {
 			y[j] = (v - mean) * scale
+		}
+		if n.Scale != nil {
+			for j := range y {
+				y[j] = y[j]*n.Scale[j] + n.Shift[j]
+			}
 		}
 	}
 }
@@ -135,7 +148,7 @@ func geluGeneric(dst, src []float32) {
 }
 
 func attentionGeneric(a AttentionArgs) {
-	scores := a.Scores[:a.Tokens]
+	scores := a.Scratch[:a.Tokens]
 	for i := range a.M {
 		q := a.Q[i*a.Ld:][:a.D]
 		highest := float32(math.Inf(-1))
@@ -165,6 +178,19 @@ func attentionGeneric(a AttentionArgs) {
 		}
 		for e := range dst {
 			dst[e] /= sum
+		}
+	}
+}
+
+func spreadGeneric(s SpreadArgs) {
+	for x := range s.W {
+		src := s.Src[x*s.C:][:s.C]
+		for k := range s.Kernel {
+			dst := s.Dst[(x*s.Kernel+k)*s.C:][:s.C]
+			weight, bias := s.Weight[k*s.C:][:s.C], s.Bias[:s.C]
+			for c, v := range src {
+				dst[c] = v*weight[c] + bias[c]
+			}
 		}
 	}
 }

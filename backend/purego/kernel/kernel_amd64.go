@@ -1,0 +1,354 @@
+//go:build !purego
+
+package kernel
+
+import (
+	"unsafe"
+
+	"golang.org/x/sys/cpu"
+)
+
+//go:generate sh -c "cd _asm && go run . -out ../avx512_amd64.s -stubs ../avx512_amd64.go -pkg kernel"
+
+// Tables lists every set that this processor runs, the fastest last.
+func Tables() []*Table {
+	tables := []*Table{&Generic}
+	if x := cpu.X86; x.HasAVX512F && x.HasAVX512BW && x.HasAVX512DQ && x.HasAVX512VL && x.HasFMA {
+		tables = append(tables, &avx512)
+	}
+	return tables
+}
+
+var avx512 = Table{
+	Name:             "avx512",
+	Rows:             rows,
+	Pack:             packAVX512,
+	Gemm:             gemmAVX512,
+	PackFilter:       packFilterAVX512,
+	Depthwise:        depthwiseAVX512,
+	Norm:             normAVX512,
+	GELU:             geluAVX512,
+	Attention:        attentionAVX512,
+	AttentionScratch: attentionScratchAVX512,
+	Spread:           spreadAVX512,
+}
+
+const (
+	lanes = 16        // float32 in a vector
+	panel = 3 * lanes // columns of a tile of gemm
+	rows  = 7         // rows of it
+)
+
+// vectors is the number of vectors that hold n values, last the mask of the
+// lanes of the last one.
+func vectors(n int) (count int, last uint64) {
+	count = (n + lanes - 1) / lanes
+	return count, 1<<(n-(count-1)*lanes) - 1
+}
+
+func pointer(x []float32) unsafe.Pointer { return unsafe.Pointer(unsafe.SliceData(x)) }
+
+// packAVX512 lays b out in panels of 48 columns, [k][48], the last one as wide
+// as its vectors; columns past the end are zeros.
+func packAVX512(b, bias []float32, k, n int) *Matrix {
+	width := (n + lanes - 1) / lanes * lanes
+	m := &Matrix{K: k, N: n, values: Floats(k * width), bias: Floats(width)}
+	copy(m.bias, bias)
+	packPanels(m.values, b, k, n, n)
+	return m
+}
+
+func packPanels(dst, b []float32, k, n, ld int) {
+	for j := 0; j < n; j += panel {
+		cols := min(panel, n-j)
+		width := (cols + lanes - 1) / lanes * lanes
+		for i := range k {
+			line := dst[i*width:][:width]
+			copy(line[:cols], b[i*ld+j:])
+			clear(line[cols:])
+		}
+		dst = dst[k*width:]
+	}
+}
+
+// gemmTile is the argument of the gemm kernels: tiles of rows one below the
+// other, times one panel. Strides are in bytes. The layout is known to _asm.
+type gemmTile struct {
+	dst, a, b, bias, residual unsafe.Pointer
+	ldDst, ldA, ldRes         uintptr
+	k, tiles                  int
+	mask                      uint64 // of the last vector
+	gelu                      unsafe.Pointer
+}
+
+// run calls the kernel of a tile's rows and vectors. The calls are direct, so
+// that t stays on the stack.
+func (t *gemmTile) run(rows, vectors int) {
+	p := (*byte)(unsafe.Pointer(t))
+	switch rows<<2 | vectors {
+	case 7<<2 | 3:
+		gemm7x3(p)
+	case 7<<2 | 2:
+		gemm7x2(p)
+	case 7<<2 | 1:
+		gemm7x1(p)
+	case 6<<2 | 3:
+		gemm6x3(p)
+	case 6<<2 | 2:
+		gemm6x2(p)
+	case 6<<2 | 1:
+		gemm6x1(p)
+	case 5<<2 | 3:
+		gemm5x3(p)
+	case 5<<2 | 2:
+		gemm5x2(p)
+	case 5<<2 | 1:
+		gemm5x1(p)
+	case 4<<2 | 3:
+		gemm4x3(p)
+	case 4<<2 | 2:
+		gemm4x2(p)
+	case 4<<2 | 1:
+		gemm4x1(p)
+	case 3<<2 | 3:
+		gemm3x3(p)
+	case 3<<2 | 2:
+		gemm3x2(p)
+	case 3<<2 | 1:
+		gemm3x1(p)
+	case 2<<2 | 3:
+		gemm2x3(p)
+	case 2<<2 | 2:
+		gemm2x2(p)
+	case 2<<2 | 1:
+		gemm2x1(p)
+	case 1<<2 | 3:
+		gemm1x3(p)
+	case 1<<2 | 2:
+		gemm1x2(p)
+	case 1<<2 | 1:
+		gemm1x1(p)
+	}
+}
+
+func gemmAVX512(g GemmArgs) {
+	gemmPanels(g, g.B.values, g.B.bias, panel, g.B.K, g.B.N)
+}
+
+// gemmPanels is gemm for a packed matrix whose bias advances by biasStep from
+// panel to panel.
+func gemmPanels(g GemmArgs, values, bias []float32, biasStep, k, n int) {
+	t := gemmTile{ldDst: uintptr(g.LdDst) * 4, ldA: uintptr(g.LdA) * 4, ldRes: uintptr(g.LdRes) * 4, k: k}
+	if g.GELU {
+		t.gelu = unsafe.Pointer(&geluVectorTable)
+	}
+	full, rest := g.M/rows, g.M%rows
+	// The slices are checked once; the kernels stay inside.
+	_, _ = g.Dst[(g.M-1)*g.LdDst+n-1], g.A[(g.M-1)*g.LdA+k-1]
+	for j := 0; j < n; j += panel {
+		count, last := vectors(min(panel, n-j))
+		t.mask, t.tiles = last, full
+		t.b, t.bias = pointer(values), pointer(bias)
+		t.dst, t.a = pointer(g.Dst[j:]), pointer(g.A)
+		if g.Residual != nil {
+			t.residual = pointer(g.Residual[j:])
+		}
+		if full > 0 {
+			t.run(rows, count)
+		}
+		if rest > 0 {
+			t.tiles = 1
+			t.dst, t.a = pointer(g.Dst[full*rows*g.LdDst+j:]), pointer(g.A[full*rows*g.LdA:])
+			if g.Residual != nil {
+				t.residual = pointer(g.Residual[full*rows*g.LdRes+j:])
+			}
+			t.run(rest, count)
+		}
+		values = values[k*count*lanes:]
+		bias = bias[min(biasStep, len(bias)):]
+	}
+}
+
+// geluVectorTable is geluTable by power, then the constants of the kernel: the
+// bits of |x|, the largest value inside, intervals per unit.
+var geluVectorTable = func() (t struct {
+	coefficients [geluDegree + 1][geluPieces]float32
+	abs          uint32
+	limit, scale float32
+}) {
+	for p, piece := range geluTable {
+		for power, c := range piece {
+			t.coefficients[power][p] = c
+		}
+	}
+	t.abs, t.limit, t.scale = 1<<31-1, 5.9999995, geluPieces/geluRange
+	return t
+}()
+
+type geluArgs struct {
+	dst, src unsafe.Pointer
+	count    int
+	mask     uint64
+	table    unsafe.Pointer
+}
+
+func geluAVX512(dst, src []float32) {
+	if len(src) == 0 {
+		return
+	}
+	dst = dst[:len(src)]
+	a := geluArgs{dst: pointer(dst), src: pointer(src), table: unsafe.Pointer(&geluVectorTable)}
+	a.count, a.mask = vectors(len(src))
+	geluVectors((*byte)(unsafe.Pointer(&a)))
+}
+
+// packFilterAVX512 repeats the channels until a period of whole vectors, and
+// lays out for each vector its bias and its taps: [period][1+kernel²][16]. Kernels other than
+// 3 and 5 run the portable code.
+func packFilterAVX512(weight, bias []float32, kernel, c int) *Filter {
+	if kernel != 3 && kernel != 5 {
+		return packFilterGeneric(weight, bias, kernel, c)
+	}
+	taps := kernel * kernel
+	period := c / gcd(c, lanes)
+	f := &Filter{Kernel: kernel, C: c, values: Floats(period * (1 + taps) * lanes)}
+	for p := range period {
+		for i := range lanes {
+			channel := (p*lanes + i) % c
+			at := p*(1+taps)*lanes + i
+			f.values[at] = bias[channel]
+			for t := range taps {
+				f.values[at+(1+t)*lanes] = weight[t*c+channel]
+			}
+		}
+	}
+	return f
+}
+
+func gcd(a, b int) int {
+	for b > 0 {
+		a, b = b, a%b
+	}
+	return a
+}
+
+// depthwiseRow is the argument of the depthwise kernels. The layout is known to
+// _asm.
+type depthwiseRow struct {
+	dst, weight   unsafe.Pointer
+	c             uintptr // bytes of a pixel
+	count, period int     // vectors of the row; of the weights
+	start         unsafe.Pointer
+	mask          uint64
+	lines         [5]unsafe.Pointer
+}
+
+func depthwiseAVX512(d DepthwiseArgs) {
+	f := d.Filter
+	if f.Kernel != 3 && f.Kernel != 5 {
+		depthwiseGeneric(d)
+		return
+	}
+	n := d.W * f.C
+	r := depthwiseRow{dst: pointer(d.Dst[:n]), weight: pointer(f.values), start: pointer(f.values), c: uintptr(f.C) * 4, period: f.C / gcd(f.C, lanes)}
+	r.count, r.mask = vectors(n)
+	for i, line := range d.Lines {
+		r.lines[i] = pointer(line[:n+(f.Kernel-1)*f.C+LineSlack])
+	}
+	if f.Kernel == 3 {
+		depthwise3((*byte)(unsafe.Pointer(&r)))
+	} else {
+		depthwise5((*byte)(unsafe.Pointer(&r)))
+	}
+}
+
+// normArgs is the argument of normRows. The layout is known to _asm.
+type normArgs struct {
+	dst, src     unsafe.Pointer
+	ldDst, ldSrc uintptr
+	rows, count  int
+	mask         uint64
+	perC, eps    float32
+	scale, shift unsafe.Pointer
+}
+
+func normAVX512(n NormArgs) {
+	_, _ = n.Dst[(n.M-1)*n.LdDst+n.C-1], n.Src[(n.M-1)*n.LdSrc+n.C-1]
+	a := normArgs{dst: pointer(n.Dst), src: pointer(n.Src), ldDst: uintptr(n.LdDst) * 4, ldSrc: uintptr(n.LdSrc) * 4, rows: n.M, perC: 1 / float32(n.C), eps: n.Eps}
+	a.count, a.mask = vectors(n.C)
+	if n.Scale != nil {
+		a.scale, a.shift = pointer(n.Scale[:n.C]), pointer(n.Shift[:n.C])
+	}
+	normRows((*byte)(unsafe.Pointer(&a)))
+}
+
+// softmaxArgs is the argument of softmaxRows. The layout is known to _asm.
+type softmaxArgs struct {
+	src         unsafe.Pointer
+	ld          uintptr
+	rows, count int
+	mask        uint64
+	scale       float32
+}
+
+// attentionScratchAVX512 holds keys and values as packed matrices, and scores.
+func attentionScratchAVX512(m, tokens, d int) int {
+	up := func(n int) int { return (n + lanes - 1) / lanes * lanes }
+	return up(tokens)*d + tokens*up(d) + m*up(tokens)
+}
+
+// noBias is the bias of every panel of a product without one.
+var noBias = Floats(panel)
+
+func attentionAVX512(a AttentionArgs) {
+	up := func(n int) int { return (n + lanes - 1) / lanes * lanes }
+	keys, rest := a.Scratch[:up(a.Tokens)*a.D], a.Scratch[up(a.Tokens)*a.D:]
+	values, scores := rest[:a.Tokens*up(a.D)], rest[a.Tokens*up(a.D):]
+	packTransposed(keys, a.K, a.D, a.Tokens, a.Ld)
+	packPanels(values, a.V, a.Tokens, a.D, a.Ld)
+	ld := up(a.Tokens)
+	gemmPanels(GemmArgs{Dst: scores, LdDst: ld, A: a.Q, LdA: a.Ld, M: a.M}, keys, noBias, 0, a.D, a.Tokens)
+	s := softmaxArgs{src: pointer(scores), ld: uintptr(ld) * 4, rows: a.M, scale: a.Scale}
+	s.count, s.mask = vectors(a.Tokens)
+	softmaxRows((*byte)(unsafe.Pointer(&s)))
+	gemmPanels(GemmArgs{Dst: a.Dst, LdDst: a.LdDst, A: scores, LdA: ld, M: a.M}, values, noBias, 0, a.Tokens, a.D)
+}
+
+// packTransposed is packPanels of the transpose of x, [n k] with the stride ld.
+func packTransposed(dst, x []float32, k, n, ld int) {
+	for j := 0; j < n; j += panel {
+		cols := min(panel, n-j)
+		width := (cols + lanes - 1) / lanes * lanes
+		for c := range cols {
+			row := x[(j+c)*ld:][:k]
+			to := dst[c:]
+			for i, v := range row {
+				to[i*width] = v
+			}
+		}
+		for c := cols; c < width; c++ {
+			for i := range k {
+				dst[i*width+c] = 0
+			}
+		}
+		dst = dst[k*width:]
+	}
+}
+
+// spreadArgs is the argument of spreadRow. The layout is known to _asm.
+type spreadArgs struct {
+	dst, src, weight, bias unsafe.Pointer
+	pixels, taps           int
+	c                      uintptr // bytes of a pixel
+	count                  int
+	mask                   uint64
+	tail                   uintptr // bytes of the last vector
+}
+
+func spreadAVX512(s SpreadArgs) {
+	_, _, _ = s.Dst[s.W*s.Kernel*s.C-1], s.Src[s.W*s.C-1], s.Weight[s.Kernel*s.C-1]
+	a := spreadArgs{dst: pointer(s.Dst), src: pointer(s.Src), weight: pointer(s.Weight), bias: pointer(s.Bias[:s.C]), pixels: s.W, taps: s.Kernel, c: uintptr(s.C) * 4}
+	a.count, a.mask = vectors(s.C)
+	a.tail = uintptr(s.C-(a.count-1)*lanes) * 4
+	spreadRow((*byte)(unsafe.Pointer(&a)))
+}

@@ -1,0 +1,6 @@
+//go:build purego || !amd64
+
+package kernel
+
+// Tables lists every set that this processor runs, the fastest last.
+func Tables() []*Table { return []*Table{&Generic} }
