@@ -2,6 +2,8 @@ package purego
 
 import (
 	"context"
+	"runtime"
+	"sync/atomic"
 	"time"
 
 	"edgevit/backend/purego/kernel"
@@ -17,17 +19,28 @@ type exec struct {
 	stats   []float64     // partial sums of norms over a whole feature map
 	in, out []float32     // of the image in progress
 
-	// Worker 0 is the goroutine that calls run. The others wait for the number
-	// of a step, do their share of it and say so.
-	start []chan int
-	done  chan struct{}
+	// Worker 0 is the goroutine that calls run; the others sleep between runs.
+	start  []chan *round
+	rounds []*round
+}
+
+// round is one run of the team: which tiles of which step are claimed and done.
+// Tiles are claimed one by one, and a step ends when its tiles are done, not
+// when every worker has come: a worker that the operating system has put aside
+// delays nobody, as long as it holds no tile.
+type round struct {
+	steps  []progress
+	active atomic.Int32 // workers that look at this round
+	stop   atomic.Bool
+}
+
+type progress struct {
+	next, done atomic.Int32
+	_          [56]byte // a cache line each
 }
 
 func newExec(p *plan) *exec {
-	x := &exec{
-		plan: p, arena: kernel.Floats(p.arena), stats: make([]float64, 2*statChunks),
-		done: make(chan struct{}, p.threads),
-	}
+	x := &exec{plan: p, arena: kernel.Floats(p.arena), stats: make([]float64, 2*statChunks)}
 	for w := range p.threads {
 		x.scratch = append(x.scratch, kernel.Floats(p.scratch))
 		x.lines = append(x.lines, kernel.Floats(p.lines))
@@ -35,12 +48,16 @@ func newExec(p *plan) *exec {
 		if w == 0 {
 			continue
 		}
-		start := make(chan int)
+		start := make(chan *round, 1)
 		x.start = append(x.start, start)
 		go func() {
-			for i := range start {
-				p.steps[i].run(x, w)
-				x.done <- struct{}{}
+			for r := range start {
+				for i := range x.plan.steps {
+					if !x.step(r, i, w) {
+						break
+					}
+				}
+				r.active.Add(-1)
 			}
 		}()
 	}
@@ -54,34 +71,88 @@ func (x *exec) close() {
 	}
 }
 
+// begin returns a round that no worker looks at any more, and wakes the team. A
+// worker that is still on its way through an earlier round is left out.
+func (x *exec) begin() *round {
+	var r *round
+	for _, old := range x.rounds {
+		if old.active.Load() == 0 {
+			r = old
+			break
+		}
+	}
+	if r == nil {
+		r = &round{steps: make([]progress, len(x.plan.steps))}
+		x.rounds = append(x.rounds, r)
+	}
+	for i := range r.steps {
+		r.steps[i].next.Store(0)
+		r.steps[i].done.Store(0)
+	}
+	r.stop.Store(false)
+	for _, c := range x.start {
+		r.active.Add(1)
+		select {
+		case c <- r:
+		default:
+			r.active.Add(-1)
+		}
+	}
+	return r
+}
+
 // run takes one image through the plan; times, if not nil, gets the duration of
 // each step.
 func (x *exec) run(ctx context.Context, in, out []float32, times []time.Duration) error {
 	x.in, x.out = in, out
-	for i, s := range x.plan.steps {
+	r := x.begin()
+	for i := range x.plan.steps {
 		if err := ctx.Err(); err != nil {
+			r.stop.Store(true)
+			wait(func() bool { return r.active.Load() == 0 })
 			return err
 		}
 		var begin time.Time
 		if times != nil {
 			begin = time.Now()
 		}
-		if s.serial() {
-			s.run(x, 0)
-		} else {
-			for _, c := range x.start {
-				c <- i
-			}
-			s.run(x, 0)
-			for range x.start {
-				<-x.done
-			}
-		}
+		x.step(r, i, 0)
 		if times != nil {
 			times[i] = time.Since(begin)
 		}
 	}
 	return nil
+}
+
+// step does tiles of step i as worker w until all are claimed, and waits until
+// all are done. It returns false if the round is stopped.
+func (x *exec) step(r *round, i, w int) bool {
+	s, p := x.plan.steps[i], &r.steps[i]
+	n := int32(s.tiles())
+	for !r.stop.Load() {
+		tile := p.next.Add(1) - 1
+		if tile >= n {
+			break
+		}
+		s.run(x, w, int(tile))
+		p.done.Add(1)
+	}
+	wait(func() bool { return p.done.Load() >= n || r.stop.Load() })
+	return !r.stop.Load()
+}
+
+// maxSpins is how often a waiting worker looks before it lets other goroutines
+// run between looks: some tens of microseconds.
+const maxSpins = 1 << 14
+
+// wait spins: steps are microseconds apart, and a sleep would cost more than
+// one.
+func wait(done func() bool) {
+	for spins := 0; !done(); spins++ {
+		if spins > maxSpins {
+			runtime.Gosched()
+		}
+	}
 }
 
 // place says where a value lives during a run.
@@ -119,7 +190,7 @@ func (x *exec) rows(p place, worker, row, c int) []float32 {
 	return x.slice(p)[row*c:]
 }
 
-// share splits n items among the workers: worker w does [from, to).
-func share(n, workers, w int) (from, to int) {
-	return n * w / workers, n * (w + 1) / workers
+// share splits n items into equal parts: part i is [from, to).
+func share(n, parts, i int) (from, to int) {
+	return n * i / parts, n * (i + 1) / parts
 }

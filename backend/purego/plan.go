@@ -8,8 +8,8 @@ import (
 	"edgevit/graph"
 )
 
-// plan is a compiled graph: steps with a barrier after each, and where every
-// value lives.
+// plan is a compiled graph: steps, one after the other, and where every value
+// lives.
 type plan struct {
 	steps   []step
 	threads int
@@ -216,7 +216,7 @@ func (p *planner) rows(group []*irNode) step {
 		align = op.Kernel // so that a tile begins and ends with a window
 	}
 	tile := p.tileRows(total, align)
-	s := &rowStep{total: total, tile: tile, workers: min(p.threads, (total+tile-1)/tile)}
+	s := &rowStep{total: total, tile: tile}
 	used := 0
 	scratch := func(width int) place {
 		at := place{kind: inScratch, offset: used}
@@ -320,14 +320,18 @@ func (p *planner) depthwise(n *irNode, op graph.Conv) step {
 	p.kernel = max(p.kernel, op.Kernel)
 	f := p.kernels.PackFilter(tapsFirst(n.weights["weight"], c, op.Kernel), n.bias(c), op.Kernel, c)
 	p.weightBytes += f.Bytes()
-	return &depthwise{src: p.values[n.in[0]], dst: p.values[n], shape: n.shape, line: line, workers: p.threads, filter: f}
+	bands := 1
+	if p.threads > 1 {
+		bands = min(n.shape.H, 2*p.threads) // each copies a kernel's lines again
+	}
+	return &depthwise{src: p.values[n.in[0]], dst: p.values[n], shape: n.shape, line: line, bands: bands, filter: f}
 }
 
 func (p *planner) attention(n *irNode, op graph.Attention) step {
 	tokens := n.shape.H * n.shape.W
 	s := &attention{
 		src: p.values[n.in[0]], dst: p.values[n], heads: op.Heads, scale: float32(op.Scale),
-		tokens: tokens, c: n.shape.C, workers: p.threads,
+		tokens: tokens, c: n.shape.C,
 		// A head's queries are split only where there are too few heads.
 		parts: min(tokens, (p.threads+op.Heads-1)/op.Heads),
 	}

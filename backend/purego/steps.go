@@ -7,38 +7,33 @@ import (
 	"edgevit/graph"
 )
 
-// step is a part of the plan with a barrier behind it.
+// step is a part of the plan. It begins when all tiles of the step before are
+// done.
 type step interface {
-	// run does worker w's share.
-	run(x *exec, w int)
-	// serial says that worker 0 does all of it.
-	serial() bool
+	// tiles is the number of pieces of work, which may be done in any order.
+	tiles() int
+	// run does one of them as worker w.
+	run(x *exec, w, tile int)
 }
 
 // rowStep takes tiles of rows (pixels) through a list of operations.
 type rowStep struct {
-	total, tile, workers int
-	ops                  []rowOp
+	total, tile int
+	ops         []rowOp
 }
 
 // rowOp computes rows row..row+m of its destination.
 type rowOp interface{ apply(x *exec, w, row, m int) }
 
-func (s *rowStep) run(x *exec, w int) {
-	if w >= s.workers {
-		return
-	}
-	from, to := share((s.total+s.tile-1)/s.tile, s.workers, w)
-	for t := from; t < to; t++ {
-		row := t * s.tile
-		m := min(s.tile, s.total-row)
-		for _, op := range s.ops {
-			op.apply(x, w, row, m)
-		}
+func (s *rowStep) tiles() int { return (s.total + s.tile - 1) / s.tile }
+
+func (s *rowStep) run(x *exec, w, tile int) {
+	row := tile * s.tile
+	m := min(s.tile, s.total-row)
+	for _, op := range s.ops {
+		op.apply(x, w, row, m)
 	}
 }
-
-func (s *rowStep) serial() bool { return s.workers == 1 }
 
 // gemm is a 1x1 convolution, or the product with gathered patches.
 type gemm struct {
@@ -186,20 +181,17 @@ type groupStats struct {
 	size int
 }
 
-func (s *groupStats) run(x *exec, w int) {
-	from, to := share(statChunks, x.plan.threads, w)
-	for c := from; c < to; c++ {
-		lo, hi := share(s.size, statChunks, c)
-		sum, squares := 0.0, 0.0
-		for _, v := range x.slice(s.src)[lo:hi] {
-			sum += float64(v)
-			squares += float64(v) * float64(v)
-		}
-		x.stats[2*c], x.stats[2*c+1] = sum, squares
-	}
-}
+func (s *groupStats) tiles() int { return statChunks }
 
-func (s *groupStats) serial() bool { return false }
+func (s *groupStats) run(x *exec, _, chunk int) {
+	from, to := share(s.size, statChunks, chunk)
+	sum, squares := 0.0, 0.0
+	for _, v := range x.slice(s.src)[from:to] {
+		sum += float64(v)
+		squares += float64(v) * float64(v)
+	}
+	x.stats[2*chunk], x.stats[2*chunk+1] = sum, squares
+}
 
 // groupNorm normalises by the sums of the groupStats before it.
 type groupNorm struct {
@@ -227,14 +219,16 @@ func (o *groupNorm) apply(x *exec, w, row, m int) {
 // depthwise is a depthwise convolution, row of pixels by row. Each input row is
 // copied once into a line with padding; a ring of them is the kernel's window.
 type depthwise struct {
-	src, dst      place
-	shape         graph.Shape
-	line, workers int
-	filter        *kernel.Filter
+	src, dst    place
+	shape       graph.Shape
+	line, bands int
+	filter      *kernel.Filter
 }
 
-func (s *depthwise) run(x *exec, w int) {
-	from, to := share(s.shape.H, s.workers, w)
+func (s *depthwise) tiles() int { return s.bands }
+
+func (s *depthwise) run(x *exec, w, band int) {
+	from, to := share(s.shape.H, s.bands, band)
 	width, k := s.shape.W*s.shape.C, s.filter.Kernel
 	pad := k / 2 * s.shape.C
 	src, dst := x.slice(s.src), x.slice(s.dst)
@@ -260,30 +254,25 @@ func (s *depthwise) run(x *exec, w int) {
 	}
 }
 
-func (s *depthwise) serial() bool { return false }
-
 // attention is softmax(q kᵀ scale) v, by head and part of the queries.
 type attention struct {
-	src, dst                         place
-	heads, parts, tokens, c, workers int
-	scale                            float32
+	src, dst                place
+	heads, parts, tokens, c int
+	scale                   float32
 }
 
-func (s *attention) run(x *exec, w int) {
-	from, to := share(s.heads*s.parts, s.workers, w)
+func (s *attention) tiles() int { return s.heads * s.parts }
+
+func (s *attention) run(x *exec, w, tile int) {
+	head := tile / s.parts
+	first, end := share(s.tokens, s.parts, tile%s.parts)
 	src, dst, d, ld := x.slice(s.src), x.slice(s.dst), s.c/s.heads, 3*s.c
-	for i := from; i < to; i++ {
-		head := i / s.parts
-		first, end := share(s.tokens, s.parts, i%s.parts)
-		x.plan.kernels.Attention(kernel.AttentionArgs{
-			Dst: dst[first*s.c+head*d:], LdDst: s.c,
-			Q: src[first*ld+head*d:], K: src[s.c+head*d:], V: src[2*s.c+head*d:], Ld: ld,
-			M: end - first, Tokens: s.tokens, D: d, Scale: s.scale, Scratch: x.scratch[w],
-		})
-	}
+	x.plan.kernels.Attention(kernel.AttentionArgs{
+		Dst: dst[first*s.c+head*d:], LdDst: s.c,
+		Q: src[first*ld+head*d:], K: src[s.c+head*d:], V: src[2*s.c+head*d:], Ld: ld,
+		M: end - first, Tokens: s.tokens, D: d, Scale: s.scale, Scratch: x.scratch[w],
+	})
 }
-
-func (s *attention) serial() bool { return false }
 
 // meanPool is the mean over all pixels.
 type meanPool struct {
@@ -291,7 +280,9 @@ type meanPool struct {
 	pixels, c int
 }
 
-func (s *meanPool) run(x *exec, _ int) {
+func (s *meanPool) tiles() int { return 1 }
+
+func (s *meanPool) run(x *exec, _, _ int) {
 	dst := x.slice(s.dst)[:s.c]
 	clear(dst)
 	for src := x.slice(s.src)[:s.pixels*s.c]; len(src) > 0; src = src[s.c:] {
@@ -303,5 +294,3 @@ func (s *meanPool) run(x *exec, _ int) {
 		dst[j] /= float32(s.pixels)
 	}
 }
-
-func (s *meanPool) serial() bool { return true }
