@@ -62,8 +62,9 @@ lite=$(library tensorflowlite)
 if ! intact "$lite"; then
 	if ! command -v mvn >/dev/null; then
 		lost "TensorFlow Lite" "mvn is not installed; install Maven and run make runtimes"
-	elif ! mvn -q -B org.apache.maven.plugins:maven-dependency-plugin:3.6.1:unpack \
-		"-Dartifact=$tflite:jar:$classifier" "-DoutputDirectory=$work/jar" >"$work/log" 2>&1; then
+	# In its folder, since the plugin leaves a marker where it runs.
+	elif ! (cd "$work" && mvn -q -B org.apache.maven.plugins:maven-dependency-plugin:3.6.1:unpack \
+		"-Dartifact=$tflite:jar:$classifier" -DoutputDirectory=jar) >"$work/log" 2>&1; then
 		lost "TensorFlow Lite" "Maven failed: $(grep -m 1 ERROR "$work/log" || tail -n 1 "$work/log")"
 	else
 		place "$work/jar/org/bytedeco/tensorflowlite/$classifier/$lite" "$lite"
