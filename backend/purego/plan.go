@@ -212,8 +212,13 @@ func (p *planner) tileRows(total, align int) int {
 // rows makes the step of a group of row-wise nodes.
 func (p *planner) rows(group []*irNode) step {
 	total, align := group[0].shape.H*group[0].shape.W, 1
-	if op, ok := group[0].op.(graph.Deconv); ok {
+	switch op := group[0].op.(type) {
+	case graph.Deconv:
 		align = op.Kernel // so that a tile begins and ends with a window
+	case graph.Conv:
+		if cutsPatches(op, group[0].in[0].shape) {
+			align = group[0].shape.W // whole rows of patches
+		}
 	}
 	tile := p.tileRows(total, align)
 	s := &rowStep{total: total, tile: tile}
@@ -240,14 +245,18 @@ func (p *planner) lowerRow(n *irNode, scratch func(width int) place) []rowOp {
 	switch op := n.op.(type) {
 	case graph.Conv:
 		k := op.Kernel * op.Kernel * from.C
+		weight := p.kernels.Pack(convMatrix(n.weights["weight"], c, from.C, op.Kernel), n.bias(c), k, c)
+		p.weightBytes += weight.Bytes()
+		if cutsPatches(op, from) {
+			return []rowOp{&patches{src: src, dst: dst, from: from, kernel: op.Kernel, weight: weight}}
+		}
 		var ops []rowOp
 		if !pointwise(n) {
-			patches := scratch(k)
-			ops = append(ops, &gather{src: src, dst: patches, from: from, kernel: op.Kernel, stride: op.Stride, pad: op.Pad, outW: n.shape.W})
-			src = patches
+			windows := scratch(k)
+			ops = append(ops, &gather{src: src, dst: windows, from: from, kernel: op.Kernel, stride: op.Stride, pad: op.Pad, outW: n.shape.W})
+			src = windows
 		}
-		m := &gemm{src: src, dst: dst, weight: p.kernels.Pack(convMatrix(n.weights["weight"], c, from.C, op.Kernel), n.bias(c), k, c), gelu: n.gelu}
-		p.weightBytes += m.weight.Bytes()
+		m := &gemm{src: src, dst: dst, weight: weight, gelu: n.gelu}
 		if n.residual != nil {
 			m.residual, m.adds = p.values[n.residual], true
 		}
@@ -268,6 +277,12 @@ func (p *planner) lowerRow(n *irNode, scratch func(width int) place) []rowOp {
 	default: // Add
 		return []rowOp{&add{src: src, other: p.values[n.in[1]], dst: dst, c: c}}
 	}
+}
+
+// cutsPatches says whether a convolution cuts its input into patches that cover
+// it whole and do not overlap.
+func cutsPatches(op graph.Conv, in graph.Shape) bool {
+	return op.Kernel > 1 && op.Stride == op.Kernel && op.Pad == 0 && op.Groups == 1 && in.W%op.Kernel == 0
 }
 
 // affine is the norm's scale and shift of each channel, empty if plain.

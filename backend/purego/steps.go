@@ -53,6 +53,24 @@ func (o *gemm) apply(x *exec, w, row, m int) {
 	x.plan.kernels.Gemm(g)
 }
 
+// patches is the product with the patches of an image that they cover whole.
+// Tiles are whole rows of patches.
+type patches struct {
+	src, dst place
+	from     graph.Shape
+	kernel   int
+	weight   *kernel.Matrix
+}
+
+func (o *patches) apply(x *exec, w, row, m int) {
+	line, across := o.from.W*o.from.C, o.from.W/o.kernel
+	x.plan.kernels.Gemm(kernel.GemmArgs{
+		Dst: x.rows(o.dst, w, row, o.weight.N), LdDst: o.weight.N,
+		A: x.slice(o.src)[row/across*o.kernel*line:], LdA: o.kernel * o.from.C, B: o.weight, M: m,
+		Segments: o.kernel, SegmentStep: line, GroupRows: across, GroupStep: o.kernel * line,
+	})
+}
+
 // gather copies the window of each output pixel into a row, [kernel kernel c],
 // zeros where the padding is. With kernel 1 it is the sampling.
 type gather struct {

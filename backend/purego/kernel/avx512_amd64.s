@@ -27,8 +27,11 @@ tile:
 	VMOVUPS (R10), Z0
 	MOVQ    16(AX), R10
 	MOVQ    64(AX), R11
-	SUBQ    $0x04, R11
-	JL      rest
+	MOVQ    96(AX), R12
+
+segment:
+	SUBQ $0x04, R11
+	JL   rest
 
 loop:
 	VMOVUPS      (R10), Z1
@@ -54,7 +57,7 @@ loop:
 
 rest:
 	ADDQ $0x04, R11
-	JZ   epilogue
+	JZ   end
 
 restloop:
 	VMOVUPS      (R10), Z1
@@ -65,6 +68,14 @@ restloop:
 	ADDQ         $0x04, DX
 	DECQ         R11
 	JNZ          restloop
+
+end:
+	DECQ R12
+	JZ   epilogue
+	MOVQ 104(AX), R11
+	ADDQ R11, DX
+	MOVQ 64(AX), R11
+	JMP  segment
 
 epilogue:
 	MOVQ        88(AX), R10
@@ -118,11 +129,9 @@ storepartial:
 	ADDQ    SI, CX
 
 next:
-	MOVQ   64(AX), R10
-	SHLQ   $0x02, R10
-	IMUL3Q $0x00000001, DI, R11
-	SUBQ   R10, R11
-	ADDQ   R11, DX
+	IMUL3Q $0x00000001, DI, R10
+	SUBQ   112(AX), R10
+	ADDQ   R10, DX
 	DECQ   R9
 	JNZ    tile
 	VZEROUPPER
@@ -152,8 +161,11 @@ tile:
 	VMOVUPS 64(R10), Z1
 	MOVQ    16(AX), R10
 	MOVQ    64(AX), R11
-	SUBQ    $0x04, R11
-	JL      rest
+	MOVQ    96(AX), R12
+
+segment:
+	SUBQ $0x04, R11
+	JL   rest
 
 loop:
 	VMOVUPS      (R10), Z2
@@ -187,7 +199,7 @@ loop:
 
 rest:
 	ADDQ $0x04, R11
-	JZ   epilogue
+	JZ   end
 
 restloop:
 	VMOVUPS      (R10), Z2
@@ -200,6 +212,14 @@ restloop:
 	ADDQ         $0x04, DX
 	DECQ         R11
 	JNZ          restloop
+
+end:
+	DECQ R12
+	JZ   epilogue
+	MOVQ 104(AX), R11
+	ADDQ R11, DX
+	MOVQ 64(AX), R11
+	JMP  segment
 
 epilogue:
 	MOVQ        88(AX), R10
@@ -274,11 +294,9 @@ storepartial:
 	ADDQ    SI, CX
 
 next:
-	MOVQ   64(AX), R10
-	SHLQ   $0x02, R10
-	IMUL3Q $0x00000001, DI, R11
-	SUBQ   R10, R11
-	ADDQ   R11, DX
+	IMUL3Q $0x00000001, DI, R10
+	SUBQ   112(AX), R10
+	ADDQ   R10, DX
 	DECQ   R9
 	JNZ    tile
 	VZEROUPPER
@@ -309,8 +327,11 @@ tile:
 	VMOVUPS 128(R10), Z2
 	MOVQ    16(AX), R10
 	MOVQ    64(AX), R11
-	SUBQ    $0x04, R11
-	JL      rest
+	MOVQ    96(AX), R12
+
+segment:
+	SUBQ $0x04, R11
+	JL   rest
 
 loop:
 	VMOVUPS      (R10), Z3
@@ -352,7 +373,7 @@ loop:
 
 rest:
 	ADDQ $0x04, R11
-	JZ   epilogue
+	JZ   end
 
 restloop:
 	VMOVUPS      (R10), Z3
@@ -367,6 +388,14 @@ restloop:
 	ADDQ         $0x04, DX
 	DECQ         R11
 	JNZ          restloop
+
+end:
+	DECQ R12
+	JZ   epilogue
+	MOVQ 104(AX), R11
+	ADDQ R11, DX
+	MOVQ 64(AX), R11
+	JMP  segment
 
 epilogue:
 	MOVQ        88(AX), R10
@@ -462,11 +491,9 @@ storepartial:
 	ADDQ    SI, CX
 
 next:
-	MOVQ   64(AX), R10
-	SHLQ   $0x02, R10
-	IMUL3Q $0x00000001, DI, R11
-	SUBQ   R10, R11
-	ADDQ   R11, DX
+	IMUL3Q $0x00000001, DI, R10
+	SUBQ   112(AX), R10
+	ADDQ   R10, DX
 	DECQ   R9
 	JNZ    tile
 	VZEROUPPER
@@ -496,8 +523,11 @@ tile:
 	VMOVAPS Z0, Z1
 	MOVQ    16(AX), R10
 	MOVQ    64(AX), R11
-	SUBQ    $0x04, R11
-	JL      rest
+	MOVQ    96(AX), R12
+
+segment:
+	SUBQ $0x04, R11
+	JL   rest
 
 loop:
 	VMOVUPS      (R10), Z2
@@ -531,7 +561,7 @@ loop:
 
 rest:
 	ADDQ $0x04, R11
-	JZ   epilogue
+	JZ   end
 
 restloop:
 	VMOVUPS      (R10), Z2
@@ -544,6 +574,14 @@ restloop:
 	ADDQ         $0x04, DX
 	DECQ         R11
 	JNZ          restloop
+
+end:
+	DECQ R12
+	JZ   epilogue
+	MOVQ 104(AX), R11
+	ADDQ R11, DX
+	MOVQ 64(AX), R11
+	JMP  segment
 
 epilogue:
 	MOVQ        88(AX), R10
@@ -622,11 +660,9 @@ storepartial:
 	ADDQ    SI, CX
 
 next:
-	MOVQ   64(AX), R10
-	SHLQ   $0x02, R10
-	IMUL3Q $0x00000002, DI, R11
-	SUBQ   R10, R11
-	ADDQ   R11, DX
+	IMUL3Q $0x00000002, DI, R10
+	SUBQ   112(AX), R10
+	ADDQ   R10, DX
 	DECQ   R9
 	JNZ    tile
 	VZEROUPPER
@@ -658,8 +694,11 @@ tile:
 	VMOVAPS Z1, Z3
 	MOVQ    16(AX), R10
 	MOVQ    64(AX), R11
-	SUBQ    $0x04, R11
-	JL      rest
+	MOVQ    96(AX), R12
+
+segment:
+	SUBQ $0x04, R11
+	JL   rest
 
 loop:
 	VMOVUPS      (R10), Z4
@@ -705,7 +744,7 @@ loop:
 
 rest:
 	ADDQ $0x04, R11
-	JZ   epilogue
+	JZ   end
 
 restloop:
 	VMOVUPS      (R10), Z4
@@ -721,6 +760,14 @@ restloop:
 	ADDQ         $0x04, DX
 	DECQ         R11
 	JNZ          restloop
+
+end:
+	DECQ R12
+	JZ   epilogue
+	MOVQ 104(AX), R11
+	ADDQ R11, DX
+	MOVQ 64(AX), R11
+	JMP  segment
 
 epilogue:
 	MOVQ        88(AX), R10
@@ -841,11 +888,9 @@ storepartial:
 	ADDQ    SI, CX
 
 next:
-	MOVQ   64(AX), R10
-	SHLQ   $0x02, R10
-	IMUL3Q $0x00000002, DI, R11
-	SUBQ   R10, R11
-	ADDQ   R11, DX
+	IMUL3Q $0x00000002, DI, R10
+	SUBQ   112(AX), R10
+	ADDQ   R10, DX
 	DECQ   R9
 	JNZ    tile
 	VZEROUPPER
@@ -879,8 +924,11 @@ tile:
 	VMOVAPS Z2, Z5
 	MOVQ    16(AX), R10
 	MOVQ    64(AX), R11
-	SUBQ    $0x04, R11
-	JL      rest
+	MOVQ    96(AX), R12
+
+segment:
+	SUBQ $0x04, R11
+	JL   rest
 
 loop:
 	VMOVUPS      (R10), Z6
@@ -938,7 +986,7 @@ loop:
 
 rest:
 	ADDQ $0x04, R11
-	JZ   epilogue
+	JZ   end
 
 restloop:
 	VMOVUPS      (R10), Z6
@@ -957,6 +1005,14 @@ restloop:
 	ADDQ         $0x04, DX
 	DECQ         R11
 	JNZ          restloop
+
+end:
+	DECQ R12
+	JZ   epilogue
+	MOVQ 104(AX), R11
+	ADDQ R11, DX
+	MOVQ 64(AX), R11
+	JMP  segment
 
 epilogue:
 	MOVQ        88(AX), R10
@@ -1119,11 +1175,9 @@ storepartial:
 	ADDQ    SI, CX
 
 next:
-	MOVQ   64(AX), R10
-	SHLQ   $0x02, R10
-	IMUL3Q $0x00000002, DI, R11
-	SUBQ   R10, R11
-	ADDQ   R11, DX
+	IMUL3Q $0x00000002, DI, R10
+	SUBQ   112(AX), R10
+	ADDQ   R10, DX
 	DECQ   R9
 	JNZ    tile
 	VZEROUPPER
@@ -1154,8 +1208,11 @@ tile:
 	VMOVAPS Z0, Z2
 	MOVQ    16(AX), R10
 	MOVQ    64(AX), R11
-	SUBQ    $0x04, R11
-	JL      rest
+	MOVQ    96(AX), R12
+
+segment:
+	SUBQ $0x04, R11
+	JL   rest
 
 loop:
 	VMOVUPS      (R10), Z3
@@ -1197,7 +1254,7 @@ loop:
 
 rest:
 	ADDQ $0x04, R11
-	JZ   epilogue
+	JZ   end
 
 restloop:
 	VMOVUPS      (R10), Z3
@@ -1212,6 +1269,14 @@ restloop:
 	ADDQ         $0x04, DX
 	DECQ         R11
 	JNZ          restloop
+
+end:
+	DECQ R12
+	JZ   epilogue
+	MOVQ 104(AX), R11
+	ADDQ R11, DX
+	MOVQ 64(AX), R11
+	JMP  segment
 
 epilogue:
 	MOVQ        88(AX), R10
@@ -1315,11 +1380,9 @@ storepartial:
 	ADDQ    SI, CX
 
 next:
-	MOVQ   64(AX), R10
-	SHLQ   $0x02, R10
-	IMUL3Q $0x00000003, DI, R11
-	SUBQ   R10, R11
-	ADDQ   R11, DX
+	IMUL3Q $0x00000003, DI, R10
+	SUBQ   112(AX), R10
+	ADDQ   R10, DX
 	DECQ   R9
 	JNZ    tile
 	VZEROUPPER
@@ -1353,8 +1416,11 @@ tile:
 	VMOVAPS Z1, Z5
 	MOVQ    16(AX), R10
 	MOVQ    64(AX), R11
-	SUBQ    $0x04, R11
-	JL      rest
+	MOVQ    96(AX), R12
+
+segment:
+	SUBQ $0x04, R11
+	JL   rest
 
 loop:
 	VMOVUPS      (R10), Z6
@@ -1412,7 +1478,7 @@ loop:
 
 rest:
 	ADDQ $0x04, R11
-	JZ   epilogue
+	JZ   end
 
 restloop:
 	VMOVUPS      (R10), Z6
@@ -1431,6 +1497,14 @@ restloop:
 	ADDQ         $0x04, DX
 	DECQ         R11
 	JNZ          restloop
+
+end:
+	DECQ R12
+	JZ   epilogue
+	MOVQ 104(AX), R11
+	ADDQ R11, DX
+	MOVQ 64(AX), R11
+	JMP  segment
 
 epilogue:
 	MOVQ        88(AX), R10
@@ -1597,11 +1671,9 @@ storepartial:
 	ADDQ    SI, CX
 
 next:
-	MOVQ   64(AX), R10
-	SHLQ   $0x02, R10
-	IMUL3Q $0x00000003, DI, R11
-	SUBQ   R10, R11
-	ADDQ   R11, DX
+	IMUL3Q $0x00000003, DI, R10
+	SUBQ   112(AX), R10
+	ADDQ   R10, DX
 	DECQ   R9
 	JNZ    tile
 	VZEROUPPER
@@ -1638,8 +1710,11 @@ tile:
 	VMOVAPS Z2, Z8
 	MOVQ    16(AX), R10
 	MOVQ    64(AX), R11
-	SUBQ    $0x04, R11
-	JL      rest
+	MOVQ    96(AX), R12
+
+segment:
+	SUBQ $0x04, R11
+	JL   rest
 
 loop:
 	VMOVUPS      (R10), Z9
@@ -1713,7 +1788,7 @@ loop:
 
 rest:
 	ADDQ $0x04, R11
-	JZ   epilogue
+	JZ   end
 
 restloop:
 	VMOVUPS      (R10), Z9
@@ -1736,6 +1811,14 @@ restloop:
 	ADDQ         $0x04, DX
 	DECQ         R11
 	JNZ          restloop
+
+end:
+	DECQ R12
+	JZ   epilogue
+	MOVQ 104(AX), R11
+	ADDQ R11, DX
+	MOVQ 64(AX), R11
+	JMP  segment
 
 epilogue:
 	MOVQ        88(AX), R10
@@ -1965,11 +2048,9 @@ storepartial:
 	ADDQ    SI, CX
 
 next:
-	MOVQ   64(AX), R10
-	SHLQ   $0x02, R10
-	IMUL3Q $0x00000003, DI, R11
-	SUBQ   R10, R11
-	ADDQ   R11, DX
+	IMUL3Q $0x00000003, DI, R10
+	SUBQ   112(AX), R10
+	ADDQ   R10, DX
 	DECQ   R9
 	JNZ    tile
 	VZEROUPPER
@@ -2001,8 +2082,11 @@ tile:
 	VMOVAPS Z0, Z3
 	MOVQ    16(AX), R11
 	MOVQ    64(AX), R12
-	SUBQ    $0x04, R12
-	JL      rest
+	MOVQ    96(AX), R13
+
+segment:
+	SUBQ $0x04, R12
+	JL   rest
 
 loop:
 	VMOVUPS      (R11), Z4
@@ -2053,7 +2137,7 @@ loop:
 
 rest:
 	ADDQ $0x04, R12
-	JZ   epilogue
+	JZ   end
 
 restloop:
 	VMOVUPS      (R11), Z4
@@ -2071,6 +2155,15 @@ restloop:
 	ADDQ         $0x04, R10
 	DECQ         R12
 	JNZ          restloop
+
+end:
+	DECQ R13
+	JZ   epilogue
+	MOVQ 104(AX), R12
+	ADDQ R12, DX
+	ADDQ R12, R10
+	MOVQ 64(AX), R12
+	JMP  segment
 
 epilogue:
 	MOVQ        88(AX), R11
@@ -2199,12 +2292,10 @@ storepartial:
 	ADDQ    SI, CX
 
 next:
-	MOVQ   64(AX), R11
-	SHLQ   $0x02, R11
-	IMUL3Q $0x00000004, DI, R12
-	SUBQ   R11, R12
-	ADDQ   R12, DX
-	ADDQ   R12, R10
+	IMUL3Q $0x00000004, DI, R11
+	SUBQ   112(AX), R11
+	ADDQ   R11, DX
+	ADDQ   R11, R10
 	DECQ   R9
 	JNZ    tile
 	VZEROUPPER
@@ -2240,8 +2331,11 @@ tile:
 	VMOVAPS Z1, Z7
 	MOVQ    16(AX), R11
 	MOVQ    64(AX), R12
-	SUBQ    $0x04, R12
-	JL      rest
+	MOVQ    96(AX), R13
+
+segment:
+	SUBQ $0x04, R12
+	JL   rest
 
 loop:
 	VMOVUPS      (R11), Z8
@@ -2312,7 +2406,7 @@ loop:
 
 rest:
 	ADDQ $0x04, R12
-	JZ   epilogue
+	JZ   end
 
 restloop:
 	VMOVUPS      (R11), Z8
@@ -2335,6 +2429,15 @@ restloop:
 	ADDQ         $0x04, R10
 	DECQ         R12
 	JNZ          restloop
+
+end:
+	DECQ R13
+	JZ   epilogue
+	MOVQ 104(AX), R12
+	ADDQ R12, DX
+	ADDQ R12, R10
+	MOVQ 64(AX), R12
+	JMP  segment
 
 epilogue:
 	MOVQ        88(AX), R11
@@ -2547,12 +2650,10 @@ storepartial:
 	ADDQ    SI, CX
 
 next:
-	MOVQ   64(AX), R11
-	SHLQ   $0x02, R11
-	IMUL3Q $0x00000004, DI, R12
-	SUBQ   R11, R12
-	ADDQ   R12, DX
-	ADDQ   R12, R10
+	IMUL3Q $0x00000004, DI, R11
+	SUBQ   112(AX), R11
+	ADDQ   R11, DX
+	ADDQ   R11, R10
 	DECQ   R9
 	JNZ    tile
 	VZEROUPPER
@@ -2592,8 +2693,11 @@ tile:
 	VMOVAPS Z2, Z11
 	MOVQ    16(AX), R11
 	MOVQ    64(AX), R12
-	SUBQ    $0x04, R12
-	JL      rest
+	MOVQ    96(AX), R13
+
+segment:
+	SUBQ $0x04, R12
+	JL   rest
 
 loop:
 	VMOVUPS      (R11), Z12
@@ -2684,7 +2788,7 @@ loop:
 
 rest:
 	ADDQ $0x04, R12
-	JZ   epilogue
+	JZ   end
 
 restloop:
 	VMOVUPS      (R11), Z12
@@ -2712,6 +2816,15 @@ restloop:
 	ADDQ         $0x04, R10
 	DECQ         R12
 	JNZ          restloop
+
+end:
+	DECQ R13
+	JZ   epilogue
+	MOVQ 104(AX), R12
+	ADDQ R12, DX
+	ADDQ R12, R10
+	MOVQ 64(AX), R12
+	JMP  segment
 
 epilogue:
 	MOVQ        88(AX), R11
@@ -3008,12 +3121,10 @@ storepartial:
 	ADDQ    SI, CX
 
 next:
-	MOVQ   64(AX), R11
-	SHLQ   $0x02, R11
-	IMUL3Q $0x00000004, DI, R12
-	SUBQ   R11, R12
-	ADDQ   R12, DX
-	ADDQ   R12, R10
+	IMUL3Q $0x00000004, DI, R11
+	SUBQ   112(AX), R11
+	ADDQ   R11, DX
+	ADDQ   R11, R10
 	DECQ   R9
 	JNZ    tile
 	VZEROUPPER
@@ -3046,8 +3157,11 @@ tile:
 	VMOVAPS Z0, Z4
 	MOVQ    16(AX), R11
 	MOVQ    64(AX), R12
-	SUBQ    $0x04, R12
-	JL      rest
+	MOVQ    96(AX), R13
+
+segment:
+	SUBQ $0x04, R12
+	JL   rest
 
 loop:
 	VMOVUPS      (R11), Z5
@@ -3106,7 +3220,7 @@ loop:
 
 rest:
 	ADDQ $0x04, R12
-	JZ   epilogue
+	JZ   end
 
 restloop:
 	VMOVUPS      (R11), Z5
@@ -3126,6 +3240,15 @@ restloop:
 	ADDQ         $0x04, R10
 	DECQ         R12
 	JNZ          restloop
+
+end:
+	DECQ R13
+	JZ   epilogue
+	MOVQ 104(AX), R12
+	ADDQ R12, DX
+	ADDQ R12, R10
+	MOVQ 64(AX), R12
+	JMP  segment
 
 epilogue:
 	MOVQ        88(AX), R11
@@ -3279,12 +3402,10 @@ storepartial:
 	ADDQ    SI, CX
 
 next:
-	MOVQ   64(AX), R11
-	SHLQ   $0x02, R11
-	IMUL3Q $0x00000005, DI, R12
-	SUBQ   R11, R12
-	ADDQ   R12, DX
-	ADDQ   R12, R10
+	IMUL3Q $0x00000005, DI, R11
+	SUBQ   112(AX), R11
+	ADDQ   R11, DX
+	ADDQ   R11, R10
 	DECQ   R9
 	JNZ    tile
 	VZEROUPPER
@@ -3322,8 +3443,11 @@ tile:
 	VMOVAPS Z1, Z9
 	MOVQ    16(AX), R11
 	MOVQ    64(AX), R12
-	SUBQ    $0x04, R12
-	JL      rest
+	MOVQ    96(AX), R13
+
+segment:
+	SUBQ $0x04, R12
+	JL   rest
 
 loop:
 	VMOVUPS      (R11), Z10
@@ -3406,7 +3530,7 @@ loop:
 
 rest:
 	ADDQ $0x04, R12
-	JZ   epilogue
+	JZ   end
 
 restloop:
 	VMOVUPS      (R11), Z10
@@ -3432,6 +3556,15 @@ restloop:
 	ADDQ         $0x04, R10
 	DECQ         R12
 	JNZ          restloop
+
+end:
+	DECQ R13
+	JZ   epilogue
+	MOVQ 104(AX), R12
+	ADDQ R12, DX
+	ADDQ R12, R10
+	MOVQ 64(AX), R12
+	JMP  segment
 
 epilogue:
 	MOVQ        88(AX), R11
@@ -3690,12 +3823,10 @@ storepartial:
 	ADDQ    SI, CX
 
 next:
-	MOVQ   64(AX), R11
-	SHLQ   $0x02, R11
-	IMUL3Q $0x00000005, DI, R12
-	SUBQ   R11, R12
-	ADDQ   R12, DX
-	ADDQ   R12, R10
+	IMUL3Q $0x00000005, DI, R11
+	SUBQ   112(AX), R11
+	ADDQ   R11, DX
+	ADDQ   R11, R10
 	DECQ   R9
 	JNZ    tile
 	VZEROUPPER
@@ -3738,8 +3869,11 @@ tile:
 	VMOVAPS Z2, Z14
 	MOVQ    16(AX), R11
 	MOVQ    64(AX), R12
-	SUBQ    $0x04, R12
-	JL      rest
+	MOVQ    96(AX), R13
+
+segment:
+	SUBQ $0x04, R12
+	JL   rest
 
 loop:
 	VMOVUPS      (R11), Z15
@@ -3846,7 +3980,7 @@ loop:
 
 rest:
 	ADDQ $0x04, R12
-	JZ   epilogue
+	JZ   end
 
 restloop:
 	VMOVUPS      (R11), Z15
@@ -3878,6 +4012,15 @@ restloop:
 	ADDQ         $0x04, R10
 	DECQ         R12
 	JNZ          restloop
+
+end:
+	DECQ R13
+	JZ   epilogue
+	MOVQ 104(AX), R12
+	ADDQ R12, DX
+	ADDQ R12, R10
+	MOVQ 64(AX), R12
+	JMP  segment
 
 epilogue:
 	MOVQ        88(AX), R11
@@ -4241,12 +4384,10 @@ storepartial:
 	ADDQ    SI, CX
 
 next:
-	MOVQ   64(AX), R11
-	SHLQ   $0x02, R11
-	IMUL3Q $0x00000005, DI, R12
-	SUBQ   R11, R12
-	ADDQ   R12, DX
-	ADDQ   R12, R10
+	IMUL3Q $0x00000005, DI, R11
+	SUBQ   112(AX), R11
+	ADDQ   R11, DX
+	ADDQ   R11, R10
 	DECQ   R9
 	JNZ    tile
 	VZEROUPPER
@@ -4280,8 +4421,11 @@ tile:
 	VMOVAPS Z0, Z5
 	MOVQ    16(AX), R11
 	MOVQ    64(AX), R12
-	SUBQ    $0x04, R12
-	JL      rest
+	MOVQ    96(AX), R13
+
+segment:
+	SUBQ $0x04, R12
+	JL   rest
 
 loop:
 	VMOVUPS      (R11), Z6
@@ -4348,7 +4492,7 @@ loop:
 
 rest:
 	ADDQ $0x04, R12
-	JZ   epilogue
+	JZ   end
 
 restloop:
 	VMOVUPS      (R11), Z6
@@ -4370,6 +4514,15 @@ restloop:
 	ADDQ         $0x04, R10
 	DECQ         R12
 	JNZ          restloop
+
+end:
+	DECQ R13
+	JZ   epilogue
+	MOVQ 104(AX), R12
+	ADDQ R12, DX
+	ADDQ R12, R10
+	MOVQ 64(AX), R12
+	JMP  segment
 
 epilogue:
 	MOVQ        88(AX), R11
@@ -4548,12 +4701,10 @@ storepartial:
 	ADDQ    SI, CX
 
 next:
-	MOVQ   64(AX), R11
-	SHLQ   $0x02, R11
-	IMUL3Q $0x00000006, DI, R12
-	SUBQ   R11, R12
-	ADDQ   R12, DX
-	ADDQ   R12, R10
+	IMUL3Q $0x00000006, DI, R11
+	SUBQ   112(AX), R11
+	ADDQ   R11, DX
+	ADDQ   R11, R10
 	DECQ   R9
 	JNZ    tile
 	VZEROUPPER
@@ -4593,8 +4744,11 @@ tile:
 	VMOVAPS Z1, Z11
 	MOVQ    16(AX), R11
 	MOVQ    64(AX), R12
-	SUBQ    $0x04, R12
-	JL      rest
+	MOVQ    96(AX), R13
+
+segment:
+	SUBQ $0x04, R12
+	JL   rest
 
 loop:
 	VMOVUPS      (R11), Z12
@@ -4689,7 +4843,7 @@ loop:
 
 rest:
 	ADDQ $0x04, R12
-	JZ   epilogue
+	JZ   end
 
 restloop:
 	VMOVUPS      (R11), Z12
@@ -4718,6 +4872,15 @@ restloop:
 	ADDQ         $0x04, R10
 	DECQ         R12
 	JNZ          restloop
+
+end:
+	DECQ R13
+	JZ   epilogue
+	MOVQ 104(AX), R12
+	ADDQ R12, DX
+	ADDQ R12, R10
+	MOVQ 64(AX), R12
+	JMP  segment
 
 epilogue:
 	MOVQ        88(AX), R11
@@ -5022,12 +5185,10 @@ storepartial:
 	ADDQ    SI, CX
 
 next:
-	MOVQ   64(AX), R11
-	SHLQ   $0x02, R11
-	IMUL3Q $0x00000006, DI, R12
-	SUBQ   R11, R12
-	ADDQ   R12, DX
-	ADDQ   R12, R10
+	IMUL3Q $0x00000006, DI, R11
+	SUBQ   112(AX), R11
+	ADDQ   R11, DX
+	ADDQ   R11, R10
 	DECQ   R9
 	JNZ    tile
 	VZEROUPPER
@@ -5073,8 +5234,11 @@ tile:
 	VMOVAPS Z2, Z17
 	MOVQ    16(AX), R11
 	MOVQ    64(AX), R12
-	SUBQ    $0x04, R12
-	JL      rest
+	MOVQ    96(AX), R13
+
+segment:
+	SUBQ $0x04, R12
+	JL   rest
 
 loop:
 	VMOVUPS      (R11), Z18
@@ -5197,7 +5361,7 @@ loop:
 
 rest:
 	ADDQ $0x04, R12
-	JZ   epilogue
+	JZ   end
 
 restloop:
 	VMOVUPS      (R11), Z18
@@ -5233,6 +5397,15 @@ restloop:
 	ADDQ         $0x04, R10
 	DECQ         R12
 	JNZ          restloop
+
+end:
+	DECQ R13
+	JZ   epilogue
+	MOVQ 104(AX), R12
+	ADDQ R12, DX
+	ADDQ R12, R10
+	MOVQ 64(AX), R12
+	JMP  segment
 
 epilogue:
 	MOVQ        88(AX), R11
@@ -5663,12 +5836,10 @@ storepartial:
 	ADDQ    SI, CX
 
 next:
-	MOVQ   64(AX), R11
-	SHLQ   $0x02, R11
-	IMUL3Q $0x00000006, DI, R12
-	SUBQ   R11, R12
-	ADDQ   R12, DX
-	ADDQ   R12, R10
+	IMUL3Q $0x00000006, DI, R11
+	SUBQ   112(AX), R11
+	ADDQ   R11, DX
+	ADDQ   R11, R10
 	DECQ   R9
 	JNZ    tile
 	VZEROUPPER
@@ -5703,8 +5874,11 @@ tile:
 	VMOVAPS Z0, Z6
 	MOVQ    16(AX), R12
 	MOVQ    64(AX), R13
-	SUBQ    $0x04, R13
-	JL      rest
+	MOVQ    96(AX), R14
+
+segment:
+	SUBQ $0x04, R13
+	JL   rest
 
 loop:
 	VMOVUPS      (R12), Z7
@@ -5780,7 +5954,7 @@ loop:
 
 rest:
 	ADDQ $0x04, R13
-	JZ   epilogue
+	JZ   end
 
 restloop:
 	VMOVUPS      (R12), Z7
@@ -5805,6 +5979,16 @@ restloop:
 	ADDQ         $0x04, R11
 	DECQ         R13
 	JNZ          restloop
+
+end:
+	DECQ R14
+	JZ   epilogue
+	MOVQ 104(AX), R13
+	ADDQ R13, DX
+	ADDQ R13, R10
+	ADDQ R13, R11
+	MOVQ 64(AX), R13
+	JMP  segment
 
 epilogue:
 	MOVQ        88(AX), R12
@@ -6008,13 +6192,11 @@ storepartial:
 	ADDQ    SI, CX
 
 next:
-	MOVQ   64(AX), R12
-	SHLQ   $0x02, R12
-	IMUL3Q $0x00000007, DI, R13
-	SUBQ   R12, R13
-	ADDQ   R13, DX
-	ADDQ   R13, R10
-	ADDQ   R13, R11
+	IMUL3Q $0x00000007, DI, R12
+	SUBQ   112(AX), R12
+	ADDQ   R12, DX
+	ADDQ   R12, R10
+	ADDQ   R12, R11
 	DECQ   R9
 	JNZ    tile
 	VZEROUPPER
@@ -6056,8 +6238,11 @@ tile:
 	VMOVAPS Z1, Z13
 	MOVQ    16(AX), R12
 	MOVQ    64(AX), R13
-	SUBQ    $0x04, R13
-	JL      rest
+	MOVQ    96(AX), R14
+
+segment:
+	SUBQ $0x04, R13
+	JL   rest
 
 loop:
 	VMOVUPS      (R12), Z14
@@ -6165,7 +6350,7 @@ loop:
 
 rest:
 	ADDQ $0x04, R13
-	JZ   epilogue
+	JZ   end
 
 restloop:
 	VMOVUPS      (R12), Z14
@@ -6198,6 +6383,16 @@ restloop:
 	ADDQ         $0x04, R11
 	DECQ         R13
 	JNZ          restloop
+
+end:
+	DECQ R14
+	JZ   epilogue
+	MOVQ 104(AX), R13
+	ADDQ R13, DX
+	ADDQ R13, R10
+	ADDQ R13, R11
+	MOVQ 64(AX), R13
+	JMP  segment
 
 epilogue:
 	MOVQ        88(AX), R12
@@ -6548,13 +6743,11 @@ storepartial:
 	ADDQ    SI, CX
 
 next:
-	MOVQ   64(AX), R12
-	SHLQ   $0x02, R12
-	IMUL3Q $0x00000007, DI, R13
-	SUBQ   R12, R13
-	ADDQ   R13, DX
-	ADDQ   R13, R10
-	ADDQ   R13, R11
+	IMUL3Q $0x00000007, DI, R12
+	SUBQ   112(AX), R12
+	ADDQ   R12, DX
+	ADDQ   R12, R10
+	ADDQ   R12, R11
 	DECQ   R9
 	JNZ    tile
 	VZEROUPPER
@@ -6603,8 +6796,11 @@ tile:
 	VMOVAPS Z2, Z20
 	MOVQ    16(AX), R12
 	MOVQ    64(AX), R13
-	SUBQ    $0x04, R13
-	JL      rest
+	MOVQ    96(AX), R14
+
+segment:
+	SUBQ $0x04, R13
+	JL   rest
 
 loop:
 	VMOVUPS      (R12), Z21
@@ -6744,7 +6940,7 @@ loop:
 
 rest:
 	ADDQ $0x04, R13
-	JZ   epilogue
+	JZ   end
 
 restloop:
 	VMOVUPS      (R12), Z21
@@ -6785,6 +6981,16 @@ restloop:
 	ADDQ         $0x04, R11
 	DECQ         R13
 	JNZ          restloop
+
+end:
+	DECQ R14
+	JZ   epilogue
+	MOVQ 104(AX), R13
+	ADDQ R13, DX
+	ADDQ R13, R10
+	ADDQ R13, R11
+	MOVQ 64(AX), R13
+	JMP  segment
 
 epilogue:
 	MOVQ        88(AX), R12
@@ -7282,13 +7488,11 @@ storepartial:
 	ADDQ    SI, CX
 
 next:
-	MOVQ   64(AX), R12
-	SHLQ   $0x02, R12
-	IMUL3Q $0x00000007, DI, R13
-	SUBQ   R12, R13
-	ADDQ   R13, DX
-	ADDQ   R13, R10
-	ADDQ   R13, R11
+	IMUL3Q $0x00000007, DI, R12
+	SUBQ   112(AX), R12
+	ADDQ   R12, DX
+	ADDQ   R12, R10
+	ADDQ   R12, R11
 	DECQ   R9
 	JNZ    tile
 	VZEROUPPER

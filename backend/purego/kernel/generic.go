@@ -40,18 +40,22 @@ func packGeneric(b, bias []float32, k, n int) *Matrix {
 }
 
 func gemmGeneric(g GemmArgs) {
-	var sums [tile * tile]float32
+	g.plain()
 	k, n := g.B.K, g.B.N
+	piece := k / g.Segments
+	row := func(i, segment int) []float32 {
+		return g.A[i/g.GroupRows*g.GroupStep+i%g.GroupRows*g.LdA+segment*g.SegmentStep:][:piece]
+	}
 	for j := 0; j < n; j += tile {
 		panel := g.B.values[j*k : (j+tile)*k]
 		cols := min(tile, n-j)
 		for i := 0; i < g.M; i += tile {
 			rows := min(tile, g.M-i)
-			// Rows past the end repeat the last one; their sums are dropped.
-			a0 := g.A[i*g.LdA:][:k]
-			a1 := g.A[(i+min(1, rows-1))*g.LdA:][:k]
-			a2 := g.A[(i+rows-1)*g.LdA:][:k]
-			dot3x3(&sums, a0, a1, a2, panel)
+			var sums [tile * tile]float32
+			for s := range g.Segments {
+				// Rows past the end repeat the last one; their sums are dropped.
+				dot3x3(&sums, row(i, s), row(i+min(1, rows-1), s), row(i+rows-1, s), panel[s*piece*tile:][:piece*tile])
+			}
 			for r := range rows {
 				dst := g.Dst[(i+r)*g.LdDst+j:][:cols]
 				for c := range dst {
@@ -69,10 +73,12 @@ func gemmGeneric(g GemmArgs) {
 	}
 }
 
-// dot3x3 computes the products of three rows with the three columns of a panel.
+// dot3x3 adds the products of three rows with the three columns of a panel.
 func dot3x3(sums *[tile * tile]float32, a0, a1, a2, panel []float32) {
 	a1, a2 = a1[:len(a0)], a2[:len(a0)]
-	var c00, c01, c02, c10, c11, c12, c20, c21, c22 float32
+	c00, c01, c02 := sums[0], sums[1], sums[2]
+	c10, c11, c12 := sums[3], sums[4], sums[5]
+	c20, c21, c22 := sums[6], sums[7], sums[8]
 	for i, x := range a0 {
 		b := panel[tile*i : tile*i+tile : tile*i+tile]
 		y, z := a1[i], a2[i]

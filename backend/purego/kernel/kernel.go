@@ -57,6 +57,10 @@ func (m *Matrix) Bytes() int64 { return 4 * int64(len(m.values)+len(m.bias)) }
 
 // GemmArgs are the arguments of Table.Gemm: A is [M K], Dst and Residual are
 // [M N]. Residual may be nil or Dst itself.
+//
+// With Segments, A is an image cut into patches: a row is Segments pieces, each
+// a row of the patch, SegmentStep apart, and every GroupRows rows the next row
+// of patches begins, GroupStep behind the one before.
 type GemmArgs struct {
 	Dst      []float32
 	LdDst    int
@@ -67,6 +71,16 @@ type GemmArgs struct {
 	LdRes    int
 	M        int
 	GELU     bool
+
+	Segments, SegmentStep int
+	GroupRows, GroupStep  int
+}
+
+// plain fills in what a matrix without segments leaves out.
+func (g *GemmArgs) plain() {
+	if g.Segments == 0 {
+		g.Segments, g.GroupRows = 1, g.M
+	}
 }
 
 // Filter is a packed depthwise kernel.

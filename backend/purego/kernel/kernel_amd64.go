@@ -79,6 +79,9 @@ type gemmTile struct {
 	k, tiles                  int
 	mask                      uint64 // of the last vector
 	gelu                      unsafe.Pointer
+	segments                  int     // of k values each
+	segmentStep               uintptr // from the end of one to the next
+	up                        uintptr // from the end of a row to its start
 }
 
 // run calls the kernel of a tile's rows and vectors. The calls are direct, so
@@ -138,29 +141,41 @@ func gemmAVX512(g GemmArgs) {
 // gemmPanels is gemm for a packed matrix whose bias advances by biasStep from
 // panel to panel.
 func gemmPanels(g GemmArgs, values, bias []float32, biasStep, k, n int) {
-	t := gemmTile{ldDst: uintptr(g.LdDst) * 4, ldA: uintptr(g.LdA) * 4, ldRes: uintptr(g.LdRes) * 4, k: k}
+	g.plain()
+	piece := k / g.Segments
+	t := gemmTile{
+		ldDst: uintptr(g.LdDst) * 4, ldA: uintptr(g.LdA) * 4, ldRes: uintptr(g.LdRes) * 4,
+		k: piece, segments: g.Segments, segmentStep: uintptr(g.SegmentStep-piece) * 4,
+		up: uintptr((g.Segments-1)*g.SegmentStep+piece) * 4,
+	}
 	if g.GELU {
 		t.gelu = unsafe.Pointer(&geluVectorTable)
 	}
-	full, rest := g.M/rows, g.M%rows
 	// The slices are checked once; the kernels stay inside.
-	_, _ = g.Dst[(g.M-1)*g.LdDst+n-1], g.A[(g.M-1)*g.LdA+k-1]
+	last := (g.M-1)/g.GroupRows*g.GroupStep + (g.M-1)%g.GroupRows*g.LdA
+	_, _ = g.Dst[(g.M-1)*g.LdDst+n-1], g.A[last+(g.Segments-1)*g.SegmentStep+piece-1]
 	for j := 0; j < n; j += panel {
-		count, last := vectors(min(panel, n-j))
-		t.mask, t.tiles = last, full
+		var count int
+		count, t.mask = vectors(min(panel, n-j))
 		t.b, t.bias = pointer(values), pointer(bias)
-		t.dst, t.a = pointer(g.Dst[j:]), pointer(g.A)
-		if g.Residual != nil {
-			t.residual = pointer(g.Residual[j:])
-		}
-		if full > 0 {
-			t.run(rows, count)
-		}
-		if rest > 0 {
-			t.tiles = 1
-			t.dst, t.a = pointer(g.Dst[full*rows*g.LdDst+j:]), pointer(g.A[full*rows*g.LdA:])
+		for row := 0; row < g.M; row += g.GroupRows {
+			from := row / g.GroupRows * g.GroupStep
+			m := min(g.GroupRows, g.M-row)
+			full, rest := m/rows, m%rows
+			t.dst, t.a, t.tiles = pointer(g.Dst[row*g.LdDst+j:]), pointer(g.A[from:]), full
 			if g.Residual != nil {
-				t.residual = pointer(g.Residual[full*rows*g.LdRes+j:])
+				t.residual = pointer(g.Residual[row*g.LdRes+j:])
+			}
+			if full > 0 {
+				t.run(rows, count)
+			}
+			if rest == 0 {
+				continue
+			}
+			done := full * rows
+			t.dst, t.a, t.tiles = pointer(g.Dst[(row+done)*g.LdDst+j:]), pointer(g.A[from+done*g.LdA:]), 1
+			if g.Residual != nil {
+				t.residual = pointer(g.Residual[(row+done)*g.LdRes+j:])
 			}
 			t.run(rest, count)
 		}

@@ -92,6 +92,38 @@ func testGemm(t *testing.T, k *Table, rng *rand.Rand, m, n, depth int, activate,
 	}
 }
 
+// TestGemmPatches cuts an image into patches without copying them.
+func TestGemmPatches(t *testing.T) {
+	each(t, func(t *testing.T, k *Table, rng *rand.Rand) {
+		for _, size := range []struct{ h, w, c, side, n int }{{2, 3, 3, 4, 5}, {1, 9, 2, 2, 36}, {3, 8, 5, 3, 49}} {
+			line := size.w * size.side * size.c
+			image := random(rng, size.h*size.side*line)
+			depth := size.side * size.side * size.c
+			b, bias := random(rng, depth*size.n), random(rng, size.n)
+			m := size.h * size.w
+			dst, untouched := guarded(m * size.n)
+			k.Gemm(GemmArgs{
+				Dst: dst, LdDst: size.n, A: image, LdA: size.side * size.c, B: k.Pack(b, bias, depth, size.n), M: m,
+				Segments: size.side, SegmentStep: line, GroupRows: size.w, GroupStep: size.side * line,
+			})
+			for i, got := range dst {
+				y, x, col := i/size.n/size.w, i/size.n%size.w, i%size.n
+				want := float64(bias[col])
+				for e := range depth {
+					in := (y*size.side+e/(size.side*size.c))*line + x*size.side*size.c + e%(size.side*size.c)
+					want += float64(image[in]) * float64(b[e*size.n+col])
+				}
+				if math.Abs(float64(got)-want) > 1e-4 {
+					t.Fatalf("%+v: patch %d %d column %d is %v, want %v", size, y, x, col, got, want)
+				}
+			}
+			if !untouched() {
+				t.Fatalf("%+v: wrote past the end", size)
+			}
+		}
+	})
+}
+
 func TestGemmKeepsNaN(t *testing.T) {
 	each(t, func(t *testing.T, k *Table, rng *rand.Rand) {
 		const m, depth, n = 4, 9, 7

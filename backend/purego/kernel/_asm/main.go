@@ -98,7 +98,7 @@ func gemm(rows, vectors int) {
 		}
 	}
 
-	b, k := field(args, 16), field(args, 64)
+	b, k, segments := field(args, 16), field(args, 64), field(args, 96)
 	bs := make([]VecVirtual, vectors)
 	for v := range bs {
 		bs[v] = ZMM()
@@ -123,6 +123,7 @@ func gemm(rows, vectors int) {
 		}
 	}
 	const unroll = 4
+	Label("segment")
 	SUBQ(Imm(unroll), k)
 	JL(LabelRef("rest"))
 	Label("loop")
@@ -134,12 +135,21 @@ func gemm(rows, vectors int) {
 	JGE(LabelRef("loop"))
 	Label("rest")
 	ADDQ(Imm(unroll), k)
-	JZ(LabelRef("epilogue"))
+	JZ(LabelRef("end"))
 	Label("restloop")
 	step(0)
 	advance(1)
 	DECQ(k)
 	JNZ(LabelRef("restloop"))
+	Label("end")
+	DECQ(segments)
+	JZ(LabelRef("epilogue"))
+	across := field(args, 104)
+	for _, p := range []GPVirtual{a, a3, a6}[:(rows+2)/3] {
+		ADDQ(across, p)
+	}
+	MOVQ(Mem{Base: args, Disp: 64}, k)
+	JMP(LabelRef("segment"))
 
 	Label("epilogue")
 	table := field(args, 88)
@@ -192,11 +202,9 @@ func gemm(rows, vectors int) {
 
 	Label("next")
 	// Back to the start of the rows, and down by `rows` of them.
-	size := field(args, 64)
-	SHLQ(Imm(2), size)
 	down := GP64()
 	IMUL3Q(U32(uint32(rows)), ldA, down)
-	SUBQ(size, down)
+	SUBQ(Mem{Base: args, Disp: 112}, down)
 	for _, p := range []GPVirtual{a, a3, a6}[:(rows+2)/3] {
 		ADDQ(down, p)
 	}
