@@ -16,6 +16,8 @@ type exec struct {
 	scratch [][]float32   // per worker
 	lines   [][]float32   // per worker: padded input rows of a depthwise kernel
 	window  [][][]float32 // per worker: the lines in the order of the kernel
+	bytes   [][]uint8     // per worker: a tile of quantized rows
+	scales  [][]float32   // per worker: their scales
 	stats   []float64     // partial sums of norms over a whole feature map
 	in, out []float32     // of the image in progress
 
@@ -45,6 +47,8 @@ func newExec(p *plan) *exec {
 		x.scratch = append(x.scratch, kernel.Floats(p.scratch))
 		x.lines = append(x.lines, kernel.Floats(p.lines))
 		x.window = append(x.window, make([][]float32, p.kernel))
+		x.bytes = append(x.bytes, make([]uint8, p.bytes))
+		x.scales = append(x.scales, make([]float32, p.scales))
 		if w == 0 {
 			continue
 		}

@@ -19,6 +19,8 @@ type plan struct {
 	// lines is the most that the padded lines of a depthwise kernel take, and
 	// kernel the side of the largest one.
 	lines, kernel int
+	// bytes and scales are the most that a tile of quantized rows takes.
+	bytes, scales int
 	weightBytes   int64
 
 	// Of a plan that is not fused: the place of each node's output and the node
@@ -27,10 +29,18 @@ type plan struct {
 	owners []int
 }
 
+// settings are how a session was opened.
+type settings struct {
+	threads int
+	kernels *kernel.Table
+	int8    bool
+}
+
 // planner makes a plan.
 type planner struct {
 	plan
 	fused bool
+	int8  bool // products of bytes where it pays
 	nodes []*irNode
 	// values says where each node's output lives.
 	values  map[*irNode]place
@@ -46,7 +56,8 @@ type buffer struct {
 	offset      int
 }
 
-func newPlan(g *graph.Graph, threads int, kernels *kernel.Table, fused bool) (*plan, error) {
+// newPlan compiles g. A plan that is not fused keeps the output of every node.
+func newPlan(g *graph.Graph, o settings, fused bool) (*plan, error) {
 	nodes, err := lower(g)
 	if err != nil {
 		return nil, err
@@ -54,7 +65,7 @@ func newPlan(g *graph.Graph, threads int, kernels *kernel.Table, fused bool) (*p
 	if fused {
 		nodes = fuse(nodes)
 	}
-	p := &planner{plan: plan{threads: threads, kernels: kernels}, fused: fused, nodes: nodes, values: map[*irNode]place{}}
+	p := &planner{plan: plan{threads: o.threads, kernels: o.kernels}, fused: fused, int8: o.int8, nodes: nodes, values: map[*irNode]place{}}
 	groups := p.groups()
 	p.place(groups)
 	for _, group := range groups {
@@ -216,7 +227,7 @@ func (p *planner) rows(group []*irNode) step {
 	case graph.Deconv:
 		align = op.Kernel // so that a tile begins and ends with a window
 	case graph.Conv:
-		if cutsPatches(op, group[0].in[0].shape) {
+		if cutsPatches(op, group[0].in[0].shape) && !p.quantizes(group[0], op) {
 			align = group[0].shape.W // whole rows of patches
 		}
 	}
@@ -232,22 +243,23 @@ func (p *planner) rows(group []*irNode) step {
 		if _, placed := p.values[n]; !placed {
 			p.values[n] = scratch(n.shape.C)
 		}
-		s.ops = append(s.ops, p.lowerRow(n, scratch)...)
+		s.ops = append(s.ops, p.lowerRow(n, tile, scratch)...)
 	}
 	p.scratch = max(p.scratch, used)
 	return s
 }
 
 // lowerRow lowers one row-wise node.
-func (p *planner) lowerRow(n *irNode, scratch func(width int) place) []rowOp {
+func (p *planner) lowerRow(n *irNode, tile int, scratch func(width int) place) []rowOp {
 	src, dst, c := p.values[n.in[0]], p.values[n], n.shape.C
 	from := n.in[0].shape
 	switch op := n.op.(type) {
 	case graph.Conv:
 		k := op.Kernel * op.Kernel * from.C
-		weight := p.kernels.Pack(convMatrix(n.weights["weight"], c, from.C, op.Kernel), n.bias(c), k, c)
-		p.weightBytes += weight.Bytes()
-		if cutsPatches(op, from) {
+		matrix, bias := convMatrix(n.weights["weight"], c, from.C, op.Kernel), n.bias(c)
+		if cutsPatches(op, from) && !p.quantizes(n, op) {
+			weight := p.kernels.Pack(matrix, bias, k, c)
+			p.weightBytes += weight.Bytes()
 			return []rowOp{&patches{src: src, dst: dst, from: from, kernel: op.Kernel, weight: weight}}
 		}
 		var ops []rowOp
@@ -256,11 +268,20 @@ func (p *planner) lowerRow(n *irNode, scratch func(width int) place) []rowOp {
 			ops = append(ops, &gather{src: src, dst: windows, from: from, kernel: op.Kernel, stride: op.Stride, pad: op.Pad, outW: n.shape.W})
 			src = windows
 		}
-		m := &gemm{src: src, dst: dst, weight: weight, gelu: n.gelu}
+		end := epilogue{dst: dst, gelu: n.gelu}
 		if n.residual != nil {
-			m.residual, m.adds = p.values[n.residual], true
+			end.residual, end.adds = p.values[n.residual], true
 		}
-		return append(ops, m)
+		if p.quantizes(n, op) {
+			weight := p.kernels.PackInt8(matrix, bias, k, c)
+			p.weightBytes += weight.Bytes()
+			p.bytes = max(p.bytes, tile*kernel.QuantizedLine(k))
+			p.scales = max(p.scales, tile)
+			return append(ops, &gemmInt8{src: src, epilogue: end, weight: weight})
+		}
+		weight := p.kernels.Pack(matrix, bias, k, c)
+		p.weightBytes += weight.Bytes()
+		return append(ops, &gemm{src: src, epilogue: end, weight: weight})
 	case graph.Subsample:
 		return []rowOp{&gather{src: src, dst: dst, from: from, kernel: 1, stride: op.Stride, outW: n.shape.W}}
 	case graph.Deconv:
@@ -277,6 +298,14 @@ func (p *planner) lowerRow(n *irNode, scratch func(width int) place) []rowOp {
 	default: // Add
 		return []rowOp{&add{src: src, other: p.values[n.in[1]], dst: dst, c: c}}
 	}
+}
+
+// quantizes says whether a convolution is computed in bytes: all but the first
+// one, whose input is the image, and the head, on whose output the answer
+// depends directly.
+func (p *planner) quantizes(n *irNode, op graph.Conv) bool {
+	_, first := n.in[0].op.(graph.Input)
+	return p.int8 && op.Groups == 1 && !first && n != p.nodes[len(p.nodes)-1]
 }
 
 // cutsPatches says whether a convolution cuts its input into patches that cover

@@ -10,6 +10,7 @@ package purego
 import (
 	"context"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -23,23 +24,31 @@ func init() { backend.Register(Backend{}) }
 // Backend is the pure-Go engine.
 type Backend struct{}
 
-var target = backend.Target{Backend: "purego", Device: "cpu", Precision: "fp32"}
+const name, device = "purego", "cpu"
 
 // Name is purego.
-func (Backend) Name() string { return target.Backend }
+func (Backend) Name() string { return name }
 
-// Targets are the CPU in float32.
-func (Backend) Targets() []backend.Target { return []backend.Target{target} }
+// Targets are the CPU in float32, and with the convolutions in bytes: weights
+// quantized by output channel, activations by pixel as they come; norms,
+// softmax, GELU, depthwise convolutions and residuals stay in float32.
+func (Backend) Targets() []backend.Target {
+	return []backend.Target{{Backend: name, Device: device, Precision: "fp32"}, {Backend: name, Device: device, Precision: "int8"}}
+}
 
 // Probe finds the engine available everywhere.
-func (Backend) Probe(context.Context) []backend.TargetStatus {
-	return []backend.TargetStatus{{Target: target, Available: true}}
+func (b Backend) Probe(context.Context) []backend.TargetStatus {
+	var all []backend.TargetStatus
+	for _, t := range b.Targets() {
+		all = append(all, backend.TargetStatus{Target: t, Available: true})
+	}
+	return all
 }
 
 // Open plans g for o.Threads threads.
 func (Backend) Open(_ context.Context, g *graph.Graph, o backend.Options) (backend.Session, error) {
-	if o.Device != "" && o.Device != target.Device || o.Precision != "" && o.Precision != target.Precision {
-		return nil, fmt.Errorf("%w: device %q, precision %q; the engine has cpu, fp32", backend.ErrUnsupported, o.Device, o.Precision)
+	if o.Device != "" && o.Device != device || !slices.Contains([]string{"", "fp32", "int8"}, o.Precision) {
+		return nil, fmt.Errorf("%w: device %q, precision %q; the engine has cpu, fp32 and int8", backend.ErrUnsupported, o.Device, o.Precision)
 	}
 	threads := o.Threads
 	if threads < 1 {
@@ -49,20 +58,19 @@ func (Backend) Open(_ context.Context, g *graph.Graph, o backend.Options) (backe
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", backend.ErrUnavailable, err)
 	}
-	p, err := newPlan(g, threads, kernels, true)
-	if err != nil {
+	s := &session{graph: g, settings: settings{threads, kernels, o.Precision == "int8"}}
+	if s.plan, err = newPlan(g, s.settings, true); err != nil {
 		return nil, err
 	}
-	return &session{graph: g, plan: p, threads: threads, kernels: kernels}, nil
+	return s, nil
 }
 
 // session is an open model. Each Run in progress has an exec of its own; idle
 // ones are kept.
 type session struct {
-	graph   *graph.Graph
-	plan    *plan
-	threads int
-	kernels *kernel.Table
+	graph *graph.Graph
+	plan  *plan
+	settings
 
 	mu   sync.Mutex
 	idle []*exec
@@ -120,7 +128,7 @@ func (s *session) Run(ctx context.Context, in, out []float32) error {
 // Trace implements backend.Tracer by a second plan, made on first use, in which
 // every node is a step of its own and keeps its output.
 func (s *session) Trace(ctx context.Context, in []float32) ([]backend.NodeTrace, error) {
-	s.traceOnce.Do(func() { s.tracePlan, s.traceErr = newPlan(s.graph, s.threads, s.kernels, false) })
+	s.traceOnce.Do(func() { s.tracePlan, s.traceErr = newPlan(s.graph, s.settings, false) })
 	if s.traceErr != nil {
 		return nil, s.traceErr
 	}
@@ -147,7 +155,7 @@ func (s *session) Describe() backend.Description {
 	return backend.Description{
 		Threads: s.threads, Provider: s.kernels.Name + " kernels",
 		DelegatedNodes: len(s.graph.Nodes), Nodes: len(s.graph.Nodes),
-		WeightBytes: s.plan.weightBytes, ArenaBytes: 4 * int64(s.plan.arena+(s.plan.scratch+s.plan.lines)*s.threads),
+		WeightBytes: s.plan.weightBytes, ArenaBytes: 4*int64(s.plan.arena+(s.plan.scratch+s.plan.lines+s.plan.scales)*s.threads) + int64(s.plan.bytes*s.threads),
 	}
 }
 

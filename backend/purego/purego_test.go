@@ -1,6 +1,7 @@
 package purego_test
 
 import (
+	"fmt"
 	"testing"
 
 	"edgevit/backend"
@@ -14,44 +15,48 @@ func TestConformance(t *testing.T) { backendtest.Run(t, purego.Backend{}) }
 
 func TestRunAllocatesNothing(t *testing.T) {
 	g := modeltest.Tiny(t).Model.Graph
-	s, err := purego.Backend{}.Open(t.Context(), g, backend.Options{Threads: 2})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer s.Close()
-	in, out := make([]float32, 2*g.Input().Len()), make([]float32, 2*g.Classes())
-	ctx := t.Context()
-	allocs := testing.AllocsPerRun(20, func() {
-		if err := s.Run(ctx, in, out); err != nil {
+	for _, precision := range []string{"fp32", "int8"} {
+		s, err := purego.Backend{}.Open(t.Context(), g, backend.Options{Threads: 2, Precision: precision})
+		if err != nil {
 			t.Fatal(err)
 		}
-	})
-	if allocs != 0 {
-		t.Errorf("a Run makes %v allocations, want 0", allocs)
+		defer s.Close()
+		in, out := make([]float32, 2*g.Input().Len()), make([]float32, 2*g.Classes())
+		ctx := t.Context()
+		allocs := testing.AllocsPerRun(20, func() {
+			if err := s.Run(ctx, in, out); err != nil {
+				t.Fatal(err)
+			}
+		})
+		if allocs != 0 {
+			t.Errorf("%s: a Run makes %v allocations, want 0", precision, allocs)
+		}
 	}
 }
 
 func BenchmarkRun(b *testing.B) {
 	for _, preset := range []string{"xxs", "xs", "s"} {
-		for _, threads := range []int{1, 2} {
-			b.Run(preset+"/threads="+string(rune('0'+threads)), func(b *testing.B) {
-				m, err := model.Random(preset)
-				if err != nil {
-					b.Fatal(err)
-				}
-				s, err := purego.Backend{}.Open(b.Context(), m.Graph, backend.Options{Threads: threads})
-				if err != nil {
-					b.Fatal(err)
-				}
-				defer s.Close()
-				in, out := make([]float32, m.Graph.Input().Len()), make([]float32, m.Graph.Classes())
-				for b.Loop() {
-					if err := s.Run(b.Context(), in, out); err != nil {
+		for _, precision := range []string{"fp32", "int8"} {
+			for _, threads := range []int{1, 2} {
+				b.Run(fmt.Sprintf("%s/%s/threads=%d", preset, precision, threads), func(b *testing.B) {
+					m, err := model.Random(preset)
+					if err != nil {
 						b.Fatal(err)
 					}
-				}
-				b.ReportMetric(2*float64(m.MACs())*float64(b.N)/b.Elapsed().Seconds()/1e9, "GFLOP/s")
-			})
+					s, err := purego.Backend{}.Open(b.Context(), m.Graph, backend.Options{Threads: threads, Precision: precision})
+					if err != nil {
+						b.Fatal(err)
+					}
+					defer s.Close()
+					in, out := make([]float32, m.Graph.Input().Len()), make([]float32, m.Graph.Classes())
+					for b.Loop() {
+						if err := s.Run(b.Context(), in, out); err != nil {
+							b.Fatal(err)
+						}
+					}
+					b.ReportMetric(2*float64(m.MACs())*float64(b.N)/b.Elapsed().Seconds()/1e9, "GFLOP/s")
+				})
+			}
 		}
 	}
 }

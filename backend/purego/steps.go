@@ -35,22 +35,46 @@ func (s *rowStep) run(x *exec, w, tile int) {
 	}
 }
 
-// gemm is a 1x1 convolution, or the product with gathered patches.
+// epilogue is what ends a product: where it goes, after GELU and the addition
+// of a residual.
+type epilogue struct {
+	dst, residual place
+	gelu, adds    bool
+}
+
+// gemm is a 1x1 convolution, or the product with gathered windows.
 type gemm struct {
-	src, dst, residual place
-	weight             *kernel.Matrix
-	gelu, adds         bool
+	src place
+	epilogue
+	weight *kernel.Matrix
 }
 
 func (o *gemm) apply(x *exec, w, row, m int) {
-	g := kernel.GemmArgs{
-		Dst: x.rows(o.dst, w, row, o.weight.N), LdDst: o.weight.N, A: x.rows(o.src, w, row, o.weight.K), LdA: o.weight.K,
-		B: o.weight, M: m, GELU: o.gelu,
-	}
+	k, n := o.weight.K, o.weight.N
+	g := kernel.GemmArgs{Dst: x.rows(o.dst, w, row, n), LdDst: n, A: x.rows(o.src, w, row, k), LdA: k, B: o.weight, M: m, GELU: o.gelu}
 	if o.adds {
-		g.Residual, g.LdRes = x.rows(o.residual, w, row, o.weight.N), o.weight.N
+		g.Residual, g.LdRes = x.rows(o.residual, w, row, n), n
 	}
 	x.plan.kernels.Gemm(g)
+}
+
+// gemmInt8 is gemm in bytes: each row is quantized with its own scale.
+type gemmInt8 struct {
+	src place
+	epilogue
+	weight *kernel.Int8Matrix
+}
+
+func (o *gemmInt8) apply(x *exec, w, row, m int) {
+	k, n := o.weight.K, o.weight.N
+	line := kernel.QuantizedLine(k)
+	bytes, scales := x.bytes[w], x.scales[w]
+	x.plan.kernels.Quantize(kernel.QuantizeArgs{Dst: bytes, LdDst: line, Scales: scales, Src: x.rows(o.src, w, row, k), LdSrc: k, M: m, K: k})
+	g := kernel.Int8Args{Dst: x.rows(o.dst, w, row, n), LdDst: n, A: bytes, LdA: line, Scales: scales, B: o.weight, M: m, GELU: o.gelu}
+	if o.adds {
+		g.Residual, g.LdRes = x.rows(o.residual, w, row, n), n
+	}
+	x.plan.kernels.GemmInt8(g)
 }
 
 // patches is the product with the patches of an image that they cover whole.

@@ -8,64 +8,127 @@ package kernel
 func gemm1x1(t *byte)
 
 //go:noescape
+func gemmInt8x1x1(t *byte)
+
+//go:noescape
 func gemm1x2(t *byte)
+
+//go:noescape
+func gemmInt8x1x2(t *byte)
 
 //go:noescape
 func gemm1x3(t *byte)
 
 //go:noescape
+func gemmInt8x1x3(t *byte)
+
+//go:noescape
 func gemm2x1(t *byte)
+
+//go:noescape
+func gemmInt8x2x1(t *byte)
 
 //go:noescape
 func gemm2x2(t *byte)
 
 //go:noescape
+func gemmInt8x2x2(t *byte)
+
+//go:noescape
 func gemm2x3(t *byte)
+
+//go:noescape
+func gemmInt8x2x3(t *byte)
 
 //go:noescape
 func gemm3x1(t *byte)
 
 //go:noescape
+func gemmInt8x3x1(t *byte)
+
+//go:noescape
 func gemm3x2(t *byte)
+
+//go:noescape
+func gemmInt8x3x2(t *byte)
 
 //go:noescape
 func gemm3x3(t *byte)
 
 //go:noescape
+func gemmInt8x3x3(t *byte)
+
+//go:noescape
 func gemm4x1(t *byte)
+
+//go:noescape
+func gemmInt8x4x1(t *byte)
 
 //go:noescape
 func gemm4x2(t *byte)
 
 //go:noescape
+func gemmInt8x4x2(t *byte)
+
+//go:noescape
 func gemm4x3(t *byte)
+
+//go:noescape
+func gemmInt8x4x3(t *byte)
 
 //go:noescape
 func gemm5x1(t *byte)
 
 //go:noescape
+func gemmInt8x5x1(t *byte)
+
+//go:noescape
 func gemm5x2(t *byte)
+
+//go:noescape
+func gemmInt8x5x2(t *byte)
 
 //go:noescape
 func gemm5x3(t *byte)
 
 //go:noescape
+func gemmInt8x5x3(t *byte)
+
+//go:noescape
 func gemm6x1(t *byte)
+
+//go:noescape
+func gemmInt8x6x1(t *byte)
 
 //go:noescape
 func gemm6x2(t *byte)
 
 //go:noescape
+func gemmInt8x6x2(t *byte)
+
+//go:noescape
 func gemm6x3(t *byte)
+
+//go:noescape
+func gemmInt8x6x3(t *byte)
 
 //go:noescape
 func gemm7x1(t *byte)
 
 //go:noescape
+func gemmInt8x7x1(t *byte)
+
+//go:noescape
 func gemm7x2(t *byte)
 
 //go:noescape
+func gemmInt8x7x2(t *byte)
+
+//go:noescape
 func gemm7x3(t *byte)
+
+//go:noescape
+func gemmInt8x7x3(t *byte)
 
 //go:noescape
 func depthwise3(t *byte)
@@ -84,3 +147,8 @@ func geluVectors(t *byte)
 
 //go:noescape
 func spreadRow(t *byte)
+
+//go:noescape
+func quantizeRows(t *byte)
+
+func fmaProbe(rounds int)

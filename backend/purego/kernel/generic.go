@@ -3,6 +3,7 @@ package kernel
 import (
 	"math"
 	"slices"
+	"sync/atomic"
 )
 
 // Generic is the portable set.
@@ -11,6 +12,9 @@ var Generic = Table{
 	Rows:             tile,
 	Pack:             packGeneric,
 	Gemm:             gemmGeneric,
+	PackInt8:         packInt8Generic,
+	Quantize:         quantizeGeneric,
+	GemmInt8:         gemmInt8Generic,
 	PackFilter:       packFilterGeneric,
 	Depthwise:        depthwiseGeneric,
 	Norm:             normGeneric,
@@ -18,6 +22,8 @@ var Generic = Table{
 	Attention:        attentionGeneric,
 	AttentionScratch: func(_, tokens, _ int) int { return tokens },
 	Spread:           spreadGeneric,
+	Probe:            probeGeneric,
+	ProbeFlops:       2 * 12,
 }
 
 // tile is the side of the block of sums that gemmGeneric keeps in registers:
@@ -200,3 +206,18 @@ func spreadGeneric(s SpreadArgs) {
 		}
 	}
 }
+
+// probeGeneric has as many sums as fit 16 registers beside the constants.
+func probeGeneric(rounds int) {
+	const scale, shift = 0.75, 0.25
+	var a, b, c, d, e, f, g, h, i, j, k, l float32 = 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12
+	for range rounds {
+		a, b, c, d = a*scale+shift, b*scale+shift, c*scale+shift, d*scale+shift
+		e, f, g, h = e*scale+shift, f*scale+shift, g*scale+shift, h*scale+shift
+		i, j, k, l = i*scale+shift, j*scale+shift, k*scale+shift, l*scale+shift
+	}
+	probeSink.Store(math.Float32bits(a + b + c + d + e + f + g + h + i + j + k + l))
+}
+
+// probeSink keeps the sums of probeGeneric from being optimised away.
+var probeSink atomic.Uint32

@@ -26,6 +26,13 @@ type Table struct {
 	// Gemm computes dst = act(a · b + bias) + residual.
 	Gemm func(g GemmArgs)
 
+	// PackInt8 is Pack to signed bytes.
+	PackInt8 func(b, bias []float32, k, n int) *Int8Matrix
+	// Quantize turns rows into unsigned bytes, each with its own scale.
+	Quantize func(q QuantizeArgs)
+	// GemmInt8 is Gemm of quantized rows.
+	GemmInt8 func(g Int8Args)
+
 	// PackFilter arranges a depthwise weight, [kernel kernel c], and a bias of
 	// c values for Depthwise.
 	PackFilter func(weight, bias []float32, kernel, c int) *Filter
@@ -44,6 +51,12 @@ type Table struct {
 	// Spread computes one row of pixels of a depthwise transposed convolution
 	// whose kernel equals its stride.
 	Spread func(s SpreadArgs)
+
+	// Probe computes rounds, at least 1, of independent multiply-adds in
+	// registers, ProbeFlops floating point operations each: the most that the
+	// set's instructions reach.
+	Probe      func(rounds int)
+	ProbeFlops int
 }
 
 // Matrix is a packed matrix [K N] with a bias.

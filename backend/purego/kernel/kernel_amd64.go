@@ -14,7 +14,11 @@ import (
 func Tables() []*Table {
 	tables := []*Table{&Generic}
 	if x := cpu.X86; x.HasAVX512F && x.HasAVX512BW && x.HasAVX512DQ && x.HasAVX512VL && x.HasFMA {
-		tables = append(tables, &avx512)
+		t := avx512
+		if !x.HasAVX512VNNI {
+			t.PackInt8, t.Quantize, t.GemmInt8 = packInt8Generic, quantizeGeneric, gemmInt8Generic
+		}
+		tables = append(tables, &t)
 	}
 	return tables
 }
@@ -24,6 +28,9 @@ var avx512 = Table{
 	Rows:             rows,
 	Pack:             packAVX512,
 	Gemm:             gemmAVX512,
+	PackInt8:         packInt8AVX512,
+	Quantize:         quantizeAVX512,
+	GemmInt8:         gemmInt8AVX512,
 	PackFilter:       packFilterAVX512,
 	Depthwise:        depthwiseAVX512,
 	Norm:             normAVX512,
@@ -31,12 +38,16 @@ var avx512 = Table{
 	Attention:        attentionAVX512,
 	AttentionScratch: attentionScratchAVX512,
 	Spread:           spreadAVX512,
+	Probe:            fmaProbe,
+	ProbeFlops:       probeFlops,
 }
 
 const (
 	lanes = 16        // float32 in a vector
 	panel = 3 * lanes // columns of a tile of gemm
 	rows  = 7         // rows of it
+
+	probeFlops = 24 * lanes * 2 // of a round of fmaProbe: sums, lanes, multiply and add
 )
 
 // vectors is the number of vectors that hold n values, last the mask of the

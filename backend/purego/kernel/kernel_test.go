@@ -335,3 +335,92 @@ func BenchmarkGemm(b *testing.B) {
 		}
 	}
 }
+
+func TestQuantize(t *testing.T) {
+	each(t, func(t *testing.T, k *Table, rng *rand.Rand) {
+		for _, depth := range []int{1, 15, 16, 36, 145} {
+			const m = 4
+			src := random(rng, m*depth)
+			clear(src[depth : 2*depth])
+			src[2*depth] = float32(math.Inf(-1))
+			src[4*depth-1] = float32(math.NaN())
+			line := QuantizedLine(depth)
+			dst, scales := make([]uint8, m*line), make([]float32, m)
+			k.Quantize(QuantizeArgs{Dst: dst, LdDst: line, Scales: scales, Src: src, LdSrc: depth, M: m, K: depth})
+			highest := 0.0
+			for _, v := range src[:depth] {
+				highest = max(highest, math.Abs(float64(v)))
+			}
+			if math.Abs(float64(scales[0])-highest/127) > 1e-8 {
+				t.Errorf("%d values: scale %v, want %v", depth, scales[0], highest/127)
+			}
+			for i, v := range src[:depth] {
+				if got := (float64(dst[i]) - 128) * highest / 127; math.Abs(got-float64(v)) > highest/127*0.501 {
+					t.Errorf("%d values: %v became %v, a step being %v", depth, v, got, highest/127)
+				}
+			}
+			if scales[1] != 0 || dst[line] != 128 {
+				t.Errorf("zeros have the scale %v and became %d, want 0 and 128", scales[1], dst[line])
+			}
+			for _, row := range []int{2, 3} {
+				if s := float64(scales[row]); !math.IsNaN(s) && !math.IsInf(s, 0) {
+					t.Errorf("%d values: a row that is not finite has the scale %v", depth, s)
+				}
+			}
+		}
+	})
+}
+
+func TestGemmInt8(t *testing.T) {
+	each(t, func(t *testing.T, k *Table, rng *rand.Rand) {
+		for _, m := range []int{1, 6, 7, 17} {
+			for _, n := range []int{1, 36, 48, 50} {
+				for _, depth := range []int{1, 4, 37, 144} {
+					for variant := range 4 {
+						testGemmInt8(t, k, rng, m, n, depth, variant&1 != 0, variant&2 != 0)
+					}
+				}
+			}
+		}
+	})
+}
+
+func testGemmInt8(t *testing.T, k *Table, rng *rand.Rand, m, n, depth int, activate, residual bool) {
+	t.Helper()
+	a, b, bias, before := random(rng, m*depth), random(rng, depth*n), random(rng, n), random(rng, m*n)
+	line := QuantizedLine(depth)
+	bytes, scales := make([]uint8, m*line), make([]float32, m)
+	k.Quantize(QuantizeArgs{Dst: bytes, LdDst: line, Scales: scales, Src: a, LdSrc: depth, M: m, K: depth})
+	dst, untouched := guarded(m * n)
+	g := Int8Args{Dst: dst, LdDst: n, A: bytes, LdA: line, Scales: scales, B: k.PackInt8(b, bias, depth, n), M: m, GELU: activate}
+	if residual {
+		g.Residual, g.LdRes = before, n
+	}
+	k.GemmInt8(g)
+	column, quantized := make([]float32, depth), make([]int8, depth)
+	for j := range n {
+		for i := range column {
+			column[i] = b[i*n+j]
+		}
+		scale := float64(quantizeColumn(column, quantized))
+		for i := range m {
+			sum := 0
+			for e, v := range quantized {
+				sum += int(v) * (int(bytes[i*line+e]) - 128)
+			}
+			want := float64(sum)*scale*float64(scales[i]) + float64(bias[j])
+			if activate {
+				want = want * 0.5 * (1 + math.Erf(want/math.Sqrt2))
+			}
+			if residual {
+				want += float64(before[i*n+j])
+			}
+			if got := float64(dst[i*n+j]); math.Abs(got-want) > 2e-5 {
+				t.Fatalf("%d x %d x %d, gelu %v, residual %v: [%d %d] is %v, want %v", m, depth, n, activate, residual, i, j, got, want)
+			}
+		}
+	}
+	if !untouched() {
+		t.Fatalf("%d x %d x %d: wrote past the end", m, depth, n)
+	}
+}

@@ -1,0 +1,133 @@
+//go:build !purego
+
+package kernel
+
+import "unsafe"
+
+// packInt8AVX512 lays b out in panels of 48 columns, [k/4][48][4], the last one
+// as wide as its vectors.
+func packInt8AVX512(b, bias []float32, k, n int) *Int8Matrix {
+	width := (n + lanes - 1) / lanes * lanes
+	steps := (k + 3) / 4
+	m := &Int8Matrix{
+		K: k, N: n, values: bytesOf(Floats(steps * width)), scale: Floats(width), bias: Floats(width),
+		offset: make([]int32, width),
+	}
+	quantizeMatrix(m, b, bias, func(i, j int, v int8) {
+		first := j / panel * panel
+		columns := min(panel, width-first)
+		m.values[first*steps*4+(i/4*columns+j-first)*4+i%4] = v
+	})
+	return m
+}
+
+// bytesOf is the same memory as bytes.
+func bytesOf(x []float32) []int8 {
+	return unsafe.Slice((*int8)(pointer(x)), 4*len(x))
+}
+
+// int8Tile is the argument of the gemmInt8 kernels. The layout is known to
+// _asm.
+type int8Tile struct {
+	dst, a, b, bias, residual     unsafe.Pointer
+	ldDst, ldA, ldRes             uintptr
+	steps, tiles                  int // of four bytes; of rows
+	mask                          uint64
+	gelu                          unsafe.Pointer
+	offset, columnScale, rowScale unsafe.Pointer
+}
+
+func gemmInt8AVX512(g Int8Args) {
+	k, n := g.B.K, g.B.N
+	steps := (k + 3) / 4
+	t := int8Tile{ldDst: uintptr(g.LdDst) * 4, ldA: uintptr(g.LdA), ldRes: uintptr(g.LdRes) * 4, steps: steps}
+	if g.GELU {
+		t.gelu = unsafe.Pointer(&geluVectorTable)
+	}
+	full, rest := g.M/rows, g.M%rows
+	_, _, _ = g.Dst[(g.M-1)*g.LdDst+n-1], g.A[(g.M-1)*g.LdA+steps*4-1], g.Scales[g.M-1]
+	values := g.B.values
+	for j := 0; j < n; j += panel {
+		var count int
+		count, t.mask = vectors(min(panel, n-j))
+		t.b, t.bias, t.columnScale = unsafe.Pointer(unsafe.SliceData(values)), pointer(g.B.bias[j:]), pointer(g.B.scale[j:])
+		t.offset = unsafe.Pointer(unsafe.SliceData(g.B.offset[j:]))
+		for _, part := range [2]struct{ row, tiles, rows int }{{0, full, rows}, {full * rows, 1, rest}} {
+			if part.tiles*part.rows == 0 {
+				continue
+			}
+			t.tiles = part.tiles
+			t.dst, t.a, t.rowScale = pointer(g.Dst[part.row*g.LdDst+j:]), unsafe.Pointer(&g.A[part.row*g.LdA]), pointer(g.Scales[part.row:])
+			if g.Residual != nil {
+				t.residual = pointer(g.Residual[part.row*g.LdRes+j:])
+			}
+			t.run(part.rows, count)
+		}
+		values = values[steps*4*count*lanes:]
+	}
+}
+
+// run calls the kernel of a tile's rows and vectors.
+func (t *int8Tile) run(rows, vectors int) {
+	p := (*byte)(unsafe.Pointer(t))
+	switch rows<<2 | vectors {
+	case 7<<2 | 3:
+		gemmInt8x7x3(p)
+	case 7<<2 | 2:
+		gemmInt8x7x2(p)
+	case 7<<2 | 1:
+		gemmInt8x7x1(p)
+	case 6<<2 | 3:
+		gemmInt8x6x3(p)
+	case 6<<2 | 2:
+		gemmInt8x6x2(p)
+	case 6<<2 | 1:
+		gemmInt8x6x1(p)
+	case 5<<2 | 3:
+		gemmInt8x5x3(p)
+	case 5<<2 | 2:
+		gemmInt8x5x2(p)
+	case 5<<2 | 1:
+		gemmInt8x5x1(p)
+	case 4<<2 | 3:
+		gemmInt8x4x3(p)
+	case 4<<2 | 2:
+		gemmInt8x4x2(p)
+	case 4<<2 | 1:
+		gemmInt8x4x1(p)
+	case 3<<2 | 3:
+		gemmInt8x3x3(p)
+	case 3<<2 | 2:
+		gemmInt8x3x2(p)
+	case 3<<2 | 1:
+		gemmInt8x3x1(p)
+	case 2<<2 | 3:
+		gemmInt8x2x3(p)
+	case 2<<2 | 2:
+		gemmInt8x2x2(p)
+	case 2<<2 | 1:
+		gemmInt8x2x1(p)
+	case 1<<2 | 3:
+		gemmInt8x1x3(p)
+	case 1<<2 | 2:
+		gemmInt8x1x2(p)
+	case 1<<2 | 1:
+		gemmInt8x1x1(p)
+	}
+}
+
+// quantizeRowsArgs is the argument of quantizeRows. The layout is known to _asm.
+type quantizeRowsArgs struct {
+	dst, src, scales unsafe.Pointer
+	ldDst, ldSrc     uintptr
+	rows, count      int
+	mask             uint64
+}
+
+func quantizeAVX512(q QuantizeArgs) {
+	line := QuantizedLine(q.K)
+	_, _, _ = q.Dst[(q.M-1)*q.LdDst+line-1], q.Src[(q.M-1)*q.LdSrc+q.K-1], q.Scales[q.M-1]
+	a := quantizeRowsArgs{dst: unsafe.Pointer(&q.Dst[0]), src: pointer(q.Src), scales: pointer(q.Scales), ldDst: uintptr(q.LdDst), ldSrc: uintptr(q.LdSrc) * 4, rows: q.M}
+	a.count, a.mask = vectors(q.K)
+	quantizeRows((*byte)(unsafe.Pointer(&a)))
+}
