@@ -2,20 +2,39 @@
 
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 TOOL = go tool -modfile=tools/go.mod
+PLATFORM = $(shell go env GOOS)-$(shell go env GOARCH)
 
-.PHONY: help run build test check generate fuzz bench vuln clean
+# The tflite backend is built in where cgo works: its calls go through a small
+# archive that looks for the library at run time.
+FORWARD = $(CURDIR)/.build/$(PLATFORM)
+ifneq ($(shell test "$$(go env CGO_ENABLED)" = 1 && command -v "$$(go env CC)"),)
+NATIVE = env CGO_CFLAGS="-O2 -I$(CURDIR)/backend/tflite/forward/include" CGO_LDFLAGS="-L$(FORWARD)"
+TAGS = -tags tflite
+FORWARD_ARCHIVE = $(FORWARD)/libtensorflowlite_c.a
+endif
+
+.PHONY: help run build runtimes test check generate fuzz bench vuln clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-run: build ## build and serve on 127.0.0.1:8080
+run: build runtimes ## build, fetch what runtimes can be had, serve on 127.0.0.1:8080
 	bin/api serve
 
-build: ## build bin/api
-	go build -trimpath -ldflags "-X main.version=$(VERSION)" -o bin/api ./cmd/api
+build: $(FORWARD_ARCHIVE) ## build bin/api
+ifeq ($(FORWARD_ARCHIVE),)
+	@echo "no cgo or no C compiler: purego only; install gcc for the onnx and tflite backends"
+endif
+	$(NATIVE) go build -trimpath $(TAGS) -ldflags "-X main.version=$(VERSION)" -o bin/api ./cmd/api
 
-test: ## run every tier of tests that this machine can run
-	test/run.sh
+runtimes: ## fetch the native libraries of onnx and tflite into .runtimes
+	@runtimes/install.sh
+
+$(FORWARD)/libtensorflowlite_c.a: $(wildcard backend/tflite/forward/*)
+	@$(MAKE) -s -C backend/tflite/forward OUT=$(FORWARD)
+
+test: $(FORWARD_ARCHIVE) ## run every tier of tests that this machine can run
+	NATIVE='$(NATIVE)' TAGS='$(TAGS)' test/run.sh
 
 check: ## format, vet, staticcheck, generated files
 	test/check.sh
@@ -33,4 +52,4 @@ vuln: ## look for known holes in the dependencies (needs the network)
 	$(TOOL) govulncheck ./...
 
 clean: ## remove what was built
-	rm -rf bin
+	rm -rf bin .build

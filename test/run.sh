@@ -47,6 +47,20 @@ cross_builds() {
 	done
 }
 
+# native COMMAND…: COMMAND as make build builds, with the libraries that make
+# runtimes brings.
+platform=$(go env GOOS)-$(go env GOARCH)
+native() { EDGEVIT_RUNTIMES=$PWD/.runtimes/$platform bash -c "${NATIVE:-env} \"\$@\"" native "$@"; }
+
+# library NAME: nothing if the library is there, else what is missing.
+library() {
+	[ -n "${TAGS:-}" ] || { echo "cgo is off or there is no C compiler"; return; }
+	compgen -G ".runtimes/$platform/*$1*" >/dev/null || echo "no $1 library: make runtimes"
+}
+
+# python NAME: nothing if .venv/NAME is there, else what is missing.
+python() { [ -x ".venv/$1/bin/python" ] || echo "no .venv/$1: .ci/run shows how to make it"; }
+
 race_missing=$(have gcc)
 [ "$(go env CGO_ENABLED)" = 1 ] || race_missing="cgo is off"
 
@@ -56,9 +70,19 @@ tier "go: portable kernels alone" "" go test -tags purego ./backend/purego/...
 tier "go: race detector" "$race_missing" go test -race ./backend/... ./server/... ./cmd/...
 tier "go: builds without cgo, for other platforms" "" cross_builds
 
-printf '\n%-52s %-8s %s\n' tier result reason
+tier "runtimes: ONNX Runtime" "$(library onnxruntime)" native go test ./backend/onnx/...
+icd=/usr/lib/chromium/vk_swiftshader_icd.json # of Debian's chromium
+tier "runtimes: WebGPU on a software driver" "$(library onnxruntime)$([ -e $icd ] || echo "no $icd: install chromium")" native go test -count=1 -run '^TestWebGPU$' ./backend/onnx
+tier "runtimes: TensorFlow Lite" "$(library tensorflowlite)" native go test ${TAGS:-} ./backend/tflite/...
+tier "runtimes: the program with all three" "$(library onnxruntime)$(library tensorflowlite)" native go test ${TAGS:-} ./cmd/...
+tier "runtimes: race detector" "$race_missing$(library onnxruntime)$(library tensorflowlite)" native go test -race ${TAGS:-} ./backend/onnx ./backend/tflite
+tier "python: exported ONNX in the checker and stock runtime" "$(python onnx)" env EDGEVIT_PYTHON="$PWD/.venv/onnx/bin/python" go test ./backend/onnx/export
+tier "python: exported TFLite in a stock runtime" "$(python tflite)" env EDGEVIT_PYTHON="$PWD/.venv/tflite/bin/python" go test ./backend/tflite/export
+tier "container: Dockerfile" "$([ -x .venv/tools/bin/hadolint ] || have hadolint)" env PATH="$PWD/.venv/tools/bin:$PATH" hadolint Dockerfile
+
+printf '\n%-56s %-8s %s\n' tier result reason
 for i in "${!names[@]}"; do
-	printf '%-52s %-8s %s\n' "${names[$i]}" "${results[$i]}" "${reasons[$i]}"
+	printf '%-56s %-8s %s\n' "${names[$i]}" "${results[$i]}" "${reasons[$i]}"
 done
 printf '\n%d passed, %d failed, %d skipped\n' "$passed" "$failed" "$skipped"
 [ "$failed" -eq 0 ]

@@ -4,4 +4,5 @@ package main
 import (
 	_ "edgevit/backend/onnx"
 	_ "edgevit/backend/purego"
+	_ "edgevit/backend/tflite"
 )

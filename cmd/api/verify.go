@@ -14,7 +14,7 @@ type verifyCmd struct {
 	Checkpoint string   `arg:"" help:"Checkpoint (.pth, .pt, .safetensors)."`
 	Input      string   `required:"" help:"Input that PyTorch was given: .npy, float32 [N,3,H,W], normalised." placeholder:"X.npy" type:"existingfile"`
 	Expect     string   `required:"" help:"Logits that PyTorch gave: .npy, float32 [N,classes]." placeholder:"Y.npy" type:"existingfile"`
-	Targets    []string `help:"Targets to check. Default: every one that is available here." placeholder:"A,B"`
+	Targets    []string `help:"Targets to check. Default: every one in float32 that is available here." placeholder:"A,B"`
 	Tolerance  float64  `help:"Largest |difference| allowed, as a share of the largest |expected logit|." default:"1e-3"`
 	Threads    int      `help:"CPU threads of a run; 0: min(cores, 4)." placeholder:"N"`
 	JSON       bool     `name:"json" help:"Print JSON."`
@@ -76,8 +76,9 @@ func (c *verifyCmd) Run(ctx context.Context, s std) error {
 	}
 	targets := c.Targets
 	if len(targets) == 0 {
+		// Lower precisions do not keep within a tolerance meant for float32.
 		for _, t := range backend.Default.Probe(ctx) {
-			if t.Available {
+			if t.Available && t.Target.Precision == "" {
 				targets = append(targets, t.Target.String())
 			}
 		}
