@@ -35,6 +35,7 @@ type int8Tile struct {
 	mask                          uint64
 	gelu                          unsafe.Pointer
 	offset, columnScale, rowScale unsafe.Pointer
+	ahead                         uintptr // from a panel to the next
 }
 
 func gemmInt8AVX512(g Int8Args) {
@@ -50,6 +51,7 @@ func gemmInt8AVX512(g Int8Args) {
 	for j := 0; j < n; j += panel {
 		var count int
 		count, t.mask = vectors(min(panel, n-j))
+		t.ahead = uintptr(steps * count * lanes * 4)
 		t.b, t.bias, t.columnScale = unsafe.Pointer(unsafe.SliceData(values)), pointer(g.B.bias[j:]), pointer(g.B.scale[j:])
 		t.offset = unsafe.Pointer(unsafe.SliceData(g.B.offset[j:]))
 		for _, part := range [2]struct{ row, tiles, rows int }{{0, full, rows}, {full * rows, 1, rest}} {

@@ -93,6 +93,7 @@ type gemmTile struct {
 	segments                  int     // of k values each
 	segmentStep               uintptr // from the end of one to the next
 	up                        uintptr // from the end of a row to its start
+	ahead                     uintptr // from a panel to the next
 }
 
 // run calls the kernel of a tile's rows and vectors. The calls are direct, so
@@ -169,6 +170,7 @@ func gemmPanels(g GemmArgs, values, bias []float32, biasStep, k, n int) {
 		var count int
 		count, t.mask = vectors(min(panel, n-j))
 		t.b, t.bias = pointer(values), pointer(bias)
+		t.ahead = uintptr(k * count * lanes * 4)
 		for row := 0; row < g.M; row += g.GroupRows {
 			from := row / g.GroupRows * g.GroupStep
 			m := min(g.GroupRows, g.M-row)

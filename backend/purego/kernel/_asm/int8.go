@@ -33,6 +33,7 @@ func gemmInt8(rows, vectors int) {
 		return m
 	}
 
+	ahead := field(args, 120)
 	sums := make([][]VecVirtual, rows)
 	Label("tile")
 	offset := field(args, 96)
@@ -57,7 +58,7 @@ func gemmInt8(rows, vectors int) {
 		for v := range vectors {
 			VMOVDQU32(Mem{Base: b, Disp: 64 * (i*vectors + v)}, bs[v])
 		}
-		PREFETCHT0(Mem{Base: b, Disp: 64*(i*vectors) + 2048})
+		PREFETCHT1(Mem{Base: b, Index: ahead, Scale: 1, Disp: 64 * i * vectors})
 		for r := range rows {
 			VPBROADCASTD(row(r, 4*i), x)
 			for v := range vectors {
@@ -144,6 +145,7 @@ func gemmInt8(rows, vectors int) {
 	SHLQ(Imm(2), size)
 	IMUL3Q(U32(uint32(rows)), ldA, down)
 	SUBQ(size, down)
+	ADDQ(Imm(64), ahead)
 	for _, p := range []GPVirtual{a, a3, a6}[:(rows+2)/3] {
 		ADDQ(down, p)
 	}

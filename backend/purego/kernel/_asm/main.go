@@ -86,6 +86,9 @@ func gemm(rows, vectors int) {
 		}
 	}
 
+	// The next panel's lines are fetched while this one is used: of each step's
+	// vectors one in this tile, one in the next.
+	ahead := field(args, 120)
 	sums := make([][]VecVirtual, rows)
 	Label("tile")
 	bias := field(args, 24)
@@ -111,7 +114,7 @@ func gemm(rows, vectors int) {
 		for v := range vectors {
 			VMOVUPS(Mem{Base: b, Disp: 64 * (i*vectors + v)}, bs[v])
 		}
-		PREFETCHT0(Mem{Base: b, Disp: 64*(i*vectors) + 2048})
+		PREFETCHT1(Mem{Base: b, Index: ahead, Scale: 1, Disp: 64 * i * vectors})
 		for r := range rows {
 			VBROADCASTSS(row(r, 4*i), x)
 			for v := range vectors {
@@ -208,6 +211,7 @@ func gemm(rows, vectors int) {
 	down := GP64()
 	IMUL3Q(U32(uint32(rows)), ldA, down)
 	SUBQ(Mem{Base: args, Disp: 112}, down)
+	ADDQ(Imm(64), ahead)
 	for _, p := range []GPVirtual{a, a3, a6}[:(rows+2)/3] {
 		ADDQ(down, p)
 	}
