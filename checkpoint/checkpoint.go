@@ -45,6 +45,14 @@ type File struct {
 // Open reads the checkpoint at path, which stays open for its tensors until Close. maxBytes limits the file's size;
 // 0 stands for DefaultMaxBytes.
 func Open(path string, maxBytes int64) (*File, error) {
+	// Looked at before it is opened, which waits for ever on a pipe.
+	info, err := os.Stat(path)
+	if err != nil {
+		return nil, fmt.Errorf("checkpoint: %w", err)
+	}
+	if !info.Mode().IsRegular() {
+		return nil, fmt.Errorf("checkpoint: %s: not a regular file: %w", path, ErrFormat)
+	}
 	r, err := os.Open(path)
 	if err != nil {
 		return nil, fmt.Errorf("checkpoint: %w", err)
@@ -62,9 +70,6 @@ func openFile(r *os.File, maxBytes int64) (*File, error) {
 	info, err := r.Stat()
 	if err != nil {
 		return nil, err
-	}
-	if !info.Mode().IsRegular() {
-		return nil, fmt.Errorf("not a regular file: %w", ErrFormat)
 	}
 	return read(r, info.Size(), maxBytes)
 }

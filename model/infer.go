@@ -27,6 +27,9 @@ func inferConfig(t tensors, l layout) Config {
 		if m := blockName.FindStringSubmatch(name); m != nil {
 			s := int(m[1][0] - '1')
 			block, _ := strconv.Atoi(m[2])
+			if block >= len(t) {
+				continue // no network of so few tensors has it
+			}
 			c.Depths[s] = max(c.Depths[s], block+1)
 			switch rest := m[3]; {
 			case rest == "SelfAttn.attn.LocalProp.weight":

@@ -35,6 +35,17 @@ func (e *InvalidError) Error() string {
 	return fmt.Sprintf("not a usable EdgeViT checkpoint, %d findings:\n  %s", len(e.Findings), strings.Join(e.Findings, "\n  "))
 }
 
+// maxFindings bounds a list of findings; an S has 616 nodes.
+const maxFindings = 2000
+
+// limit ends a long list with the number of findings left out.
+func limit(findings []string) []string {
+	if n := len(findings) - maxFindings; n > 0 {
+		return append(findings[:maxFindings:maxFindings], fmt.Sprintf("and %d more", n))
+	}
+	return findings
+}
+
 func invalid(format string, args ...any) error {
 	return &InvalidError{[]string{fmt.Sprintf(format, args...)}}
 }
@@ -119,6 +130,13 @@ func collect(f *checkpoint.File, saved *Config) (*weights, error) {
 	}
 	w := &weights{byName: map[string]checkpoint.Tensor{}, distilled: map[string]checkpoint.Tensor{}}
 	if saved != nil {
+		blocks := 0
+		for _, d := range saved.Depths {
+			blocks += d
+		}
+		if blocks > len(names) {
+			return nil, invalid("config.depths %v: that is more blocks than the file has tensors, %d", saved.Depths, len(names))
+		}
 		w.config, w.saved = *saved, true
 		w.layout = layouts[len(layouts)-1]
 	} else {
@@ -198,7 +216,7 @@ func (w *weights) fill(g *graph.Graph) error {
 	}
 	slices.Sort(unexpected)
 	if findings = append(findings, unexpected...); len(findings) > 0 {
-		return &InvalidError{findings}
+		return &InvalidError{limit(findings)}
 	}
 	for _, n := range g.Nodes {
 		for _, p := range n.Params() {
@@ -223,7 +241,7 @@ func (w *weights) read(n *graph.Node, name string) ([]float32, error) {
 		return nil, err
 	}
 	for i, v := range data {
-		if math.IsNaN(float64(v)) || math.IsInf(float64(v), 0) {
+		if math.IsNaN(float64(v)) || math.IsInf(float64(v), 0) || v < 0 && strings.HasSuffix(name, ".running_var") {
 			return nil, invalid("%s has the value %v at %d", w.byName[name].Name, v, i)
 		}
 	}
@@ -287,7 +305,7 @@ func (m *Model) apply(s Sidecar) error {
 		if e.set == nil {
 			continue
 		}
-		if !(*e.set >= 0 && *e.set < 1) {
+		if !validEps(*e.set) {
 			wrong("config.%s is %v, want 0 or a small positive number", e.name, *e.set)
 		}
 		*e.to = *e.set

@@ -201,6 +201,10 @@ func TestFindings(t *testing.T) {
 			clear(e)
 			reshape("layer1.0.conv1.weight", 4, 3, 1, 1)(e)
 		}, []string{"its 1 tensors (layer1.0.conv1.weight) follow none of the known layouts: official, easycv, 1hunters, birder"}},
+		{"a block of another network", "tiny/official.pth", reshape("blocks1.999.SelfAttn.norm1.weight", 12), []string{"unexpected blocks1.999.SelfAttn.norm1.weight [12]"}},
+		{"negative variance", "tiny/official.pth", func(e edits) {
+			e["norm.running_var"].Data[0] = -1
+		}, []string{"norm.running_var has the value -1 at 0"}},
 		{"not a number", "tiny/official.pth", func(e edits) {
 			e["norm.bias"].Data[3] = float32(math.NaN())
 		}, []string{"norm.bias has the value NaN at 3"}},
@@ -411,6 +415,51 @@ func TestSidecar(t *testing.T) {
 			want := model.Preprocess{Size: 64, Resize: "shorter_side", CropRatio: 1, Filter: "bilinear", Std: [3]float64{1, 1, 1}}
 			if m.Preprocess != want {
 				t.Errorf("preprocess %+v, want %+v", m.Preprocess, want)
+			}
+		})
+	}
+}
+
+// TestHostileMetadata: a configuration in a file is checked like any other.
+func TestHostileMetadata(t *testing.T) {
+	good := `{"version":1,"config":{"layout":"official","input_size":64,"classes":10,"depths":[1,1,2,1],"dims":[12,24,36,48],"heads":[1,2,3,4],"sample_rates":[4,2,2,1],"patch_sizes":[4,2,2,2],"mlp_hidden":[48,96,144,192],"block_layer_norm_eps":1e-6,"layer_norm_eps":1e-5,"batch_norm_eps":1e-5,"head_bias":true,"qkv_bias":true,"conv_bias":true,"local_agg_kernel":5},"preprocess":{"size":64,"resize":"squash","crop_ratio":1,"filter":"bicubic","mean":[0,0,0],"std":[1,1,1]}}`
+	var tensors []checkpoint.NamedTensor
+	for _, tensor := range modeltest.Checkpoint(t, "tiny/official.pth").Tensors {
+		data, err := tensor.Float32()
+		if err != nil {
+			t.Fatal(err)
+		}
+		tensors = append(tensors, checkpoint.NamedTensor{Name: tensor.Name, Shape: tensor.Shape, Data: data})
+	}
+	for _, row := range []struct{ name, from, to, finding string }{
+		{"nothing", "", "", ""},
+		{"not JSON", `"version":1`, `"version":`, "metadata edgevit"},
+		{"another version", `"version":1`, `"version":2`, "version 2"},
+		{"absurd depths", `[1,1,2,1]`, `[1000,1000,1000,1000]`, "more blocks than the file has tensors"},
+		{"no depth", `[1,1,2,1]`, `[0,1,2,1]`, "config.depths is 0"},
+		{"negative eps", `"layer_norm_eps":1e-5`, `"layer_norm_eps":-5`, "config.layer_norm_eps is -5"},
+		{"unknown layout", `"official"`, `"nosuch"`, `config.layout is "nosuch"`},
+		{"huge mean", `[0,0,0]`, `[1e308,0,0]`, "preprocess.mean"},
+		{"huge kernel", `"local_agg_kernel":5`, `"local_agg_kernel":4000`, "config.local_agg_kernel"},
+		{"wrong widths", `[12,24,36,48]`, `[12,24,36,52]`, "misshapen"},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			var b bytes.Buffer
+			text := strings.Replace(good, row.from, row.to, 1)
+			if err := checkpoint.WriteSafetensors(&b, tensors, map[string]string{"edgevit": text}); err != nil {
+				t.Fatal(err)
+			}
+			f, err := checkpoint.Read(bytes.NewReader(b.Bytes()), int64(b.Len()), 0)
+			if err != nil {
+				t.Fatal(err)
+			}
+			_, err = model.New(f, model.Sidecar{})
+			if row.finding == "" && err != nil {
+				t.Errorf("refused: %v", err)
+			}
+			var invalid *model.InvalidError
+			if row.finding != "" && (!errors.As(err, &invalid) || !strings.Contains(err.Error(), row.finding)) {
+				t.Errorf("error %v, want an InvalidError that says %q", err, row.finding)
 			}
 		})
 	}

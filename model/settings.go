@@ -9,6 +9,7 @@ import (
 	"maps"
 	"math"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 )
@@ -84,19 +85,22 @@ func readSidecar(path string) (Sidecar, []string, error) {
 		return s, nil, nil
 	}
 	if err == nil && info.Size() > maxSidecar {
-		return s, nil, invalid("sidecar %s has %d bytes, the limit is %d", path, info.Size(), maxSidecar)
+		return s, nil, invalid("sidecar %s has %d bytes, the limit is %d", filepath.Base(path), info.Size(), maxSidecar)
+	}
+	if err == nil && !info.Mode().IsRegular() {
+		return s, nil, invalid("sidecar %s is not a regular file", filepath.Base(path))
 	}
 	data, err := os.ReadFile(path)
 	if err != nil {
 		return s, nil, invalid("sidecar: %v", err)
 	}
 	if err := json.Unmarshal(data, &s); err != nil {
-		return s, nil, invalid("sidecar %s: %v", path, err)
+		return s, nil, invalid("sidecar %s: %v", filepath.Base(path), err)
 	}
 	strict := json.NewDecoder(bytes.NewReader(data))
 	strict.DisallowUnknownFields()
 	if err := strict.Decode(new(Sidecar)); err != nil {
-		return s, []string{fmt.Sprintf("sidecar %s: %s; it is not used", path, strings.TrimPrefix(err.Error(), "json: "))}, nil
+		return s, []string{fmt.Sprintf("sidecar %s: %s; it is not used", filepath.Base(path), strings.TrimPrefix(err.Error(), "json: "))}, nil
 	}
 	return s, nil, nil
 }
@@ -152,8 +156,8 @@ func (p Preprocess) check() []string {
 		findings = append(findings, fmt.Sprintf("preprocess.crop_ratio is %v, want more than 0.1 and at most 1", p.CropRatio))
 	}
 	for i := range 3 {
-		if math.IsNaN(p.Mean[i]) || math.IsInf(p.Mean[i], 0) || !(p.Std[i] > 1e-6) || math.IsInf(p.Std[i], 0) {
-			findings = append(findings, fmt.Sprintf("preprocess.mean and std of channel %d are %v and %v, want finite numbers and a positive std", i, p.Mean[i], p.Std[i]))
+		if !(math.Abs(p.Mean[i]) <= 1e3) || !(p.Std[i] >= 1e-6 && p.Std[i] <= 1e6) {
+			findings = append(findings, fmt.Sprintf("preprocess.mean and std of channel %d are %v and %v, want small numbers and a positive std", i, p.Mean[i], p.Std[i]))
 		}
 	}
 	return findings
@@ -238,6 +242,14 @@ func (c Config) check() []string {
 		bound("patch_sizes", c.PatchSizes[i], 64)
 		bound("mlp_hidden", c.MLPHidden[i], 1<<18)
 	}
+	for name, eps := range map[string]float64{"block_layer_norm_eps": c.BlockLayerNormEps, "layer_norm_eps": c.LayerNormEps, "batch_norm_eps": c.BatchNormEps} {
+		if !validEps(eps) {
+			findings = append(findings, fmt.Sprintf("config.%s is %v, want 0 or a small positive number", name, eps))
+		}
+	}
+	if !slices.ContainsFunc(layouts, func(l layout) bool { return l.name == c.Layout }) {
+		findings = append(findings, fmt.Sprintf("config.layout is %.40q", c.Layout))
+	}
 	bound("classes", c.Classes, 1<<20)
 	bound("local_agg_kernel", c.LocalAggKernel, 31)
 	return findings
@@ -274,6 +286,8 @@ func numbers(v any) any {
 	}
 	return v
 }
+
+func validEps(eps float64) bool { return eps >= 0 && eps < 1 }
 
 func dict(v any) map[string]any {
 	d, _ := v.(map[string]any)
