@@ -12,10 +12,13 @@ import (
 // may import beside itself. A tree ends in /…; the longest match counts.
 // What is missing may import nothing of the module.
 var arrows = map[string][]string{
-	"cmd/api":             {"server", "backend", "backend/…", "checkpoint", "compare", "model", "model/demo", "npy", "preprocess"},
-	"server":              {"api", "backend", "bench", "checkpoint", "compare", "graph", "model", "preprocess"},
-	"compare":             {},
+	"cmd/api":             {"server", "backend", "backend/…", "bench", "checkpoint", "compare", "export", "model", "model/demo", "npy", "preprocess"},
+	"server":              {"api", "backend", "bench", "checkpoint", "compare", "export", "graph", "model", "preprocess", "web"},
+	"bench":               {"backend", "backend/purego/kernel", "compare", "graph", "model"},
+	"compare":             {"backend", "graph"},
+	"export":              {"backend", "model"},
 	"model":               {"checkpoint", "graph"},
+	"examples/…":          {"backend", "backend/purego", "model", "model/demo", "preprocess"},
 	"model/demo":          {"checkpoint", "model"},
 	"model/modeltest":     {"checkpoint", "model", "npy"},
 	"backend":             {"graph"},
@@ -26,7 +29,7 @@ var arrows = map[string][]string{
 }
 
 // standardOnly may import nothing but the standard library.
-var standardOnly = []string{"checkpoint", "graph", "model", "compare", "npy", "backend"}
+var standardOnly = []string{"checkpoint", "graph", "model", "compare", "export", "npy", "backend"}
 
 func TestArrows(t *testing.T) {
 	out, err := exec.Command("go", "list", "-f", "{{.ImportPath}} {{join .Imports \" \"}}", "./...").Output()

@@ -55,6 +55,15 @@ func (e ModelState) Valid() bool {
 	}
 }
 
+// Agreement How close a target's output of a node is to the reference's; as in Pair.
+type Agreement struct {
+	MaxAbs  float64 `json:"max_abs"`
+	MeanAbs float64 `json:"mean_abs"`
+	Scale   float64 `json:"scale"`
+	Cosine  float64 `json:"cosine"`
+	SnrDb   float64 `json:"snr_db"`
+}
+
 // Classification The answer for one image.
 type Classification struct {
 	// Model Name of the model that ran.
@@ -81,6 +90,48 @@ type Classification struct {
 
 	// RequestId The id of this request in the server's log.
 	RequestId string `json:"request_id"`
+}
+
+// Comparison One image on several targets.
+type Comparison struct {
+	// Model Name of the model that ran.
+	Model string `json:"model"`
+
+	// ModelHash Identity of the model.
+	ModelHash string `json:"model_hash"`
+
+	// Untrained The weights are random, so that the classes mean nothing.
+	Untrained *bool `json:"untrained,omitempty"`
+
+	// Targets What each target says, in the order asked for.
+	Targets []TargetResult `json:"targets"`
+
+	// Pairs How each two targets that ran agree.
+	Pairs []Pair `json:"pairs"`
+
+	// Layers Node by node, the targets against the reference.
+	Layers *LayerComparison `json:"layers,omitempty"`
+
+	// Timing Where the time went that no single target took.
+	Timing ComparisonTiming `json:"timing"`
+
+	// Image What was sent.
+	Image Image `json:"image"`
+
+	// RequestId The id of this request in the server's log.
+	RequestId string `json:"request_id"`
+}
+
+// ComparisonTiming Where the time went that no single target took.
+type ComparisonTiming struct {
+	// DecodeMs File to pixels.
+	DecodeMs float64 `json:"decode_ms"`
+
+	// PreprocessMs Pixels to the model's input.
+	PreprocessMs float64 `json:"preprocess_ms"`
+
+	// TotalMs From the request's header to the answer.
+	TotalMs float64 `json:"total_ms"`
 }
 
 // Health defines model for Health.
@@ -112,6 +163,38 @@ type Image struct {
 
 	// Bytes Length of the file.
 	Bytes int64 `json:"bytes"`
+}
+
+// LayerComparison Node by node, the targets against the reference.
+type LayerComparison struct {
+	// Reference The target that the others are held against, the first that shows its nodes; absent where none does.
+	Reference   *string        `json:"reference,omitempty"`
+	ThresholdDb float64        `json:"threshold_db"`
+	Targets     []TargetLayers `json:"targets"`
+}
+
+// LayerNode One node of the network.
+type LayerNode struct {
+	// Node Its name, the path of the module in the authors' code.
+	Node string `json:"node"`
+
+	// Kind Its operation, such as `Conv`.
+	Kind string `json:"kind"`
+
+	// Shape Height, width and channels of its output.
+	Shape []int `json:"shape"`
+
+	// Folded The targets that merge the node into another, so that there is no output to compare.
+	Folded []string `json:"folded,omitempty"`
+
+	// Agreement How close a target's output of a node is to the reference's; as in Pair.
+	Agreement *Agreement `json:"agreement,omitempty"`
+
+	// ReferenceMs Its time in the reference's traced run, where the runtime tells.
+	ReferenceMs *float64 `json:"reference_ms,omitempty"`
+
+	// TargetMs Its time in the target's traced run, where the runtime tells.
+	TargetMs *float64 `json:"target_ms,omitempty"`
 }
 
 // Model A model. What is only known once it is loaded is absent until then.
@@ -243,6 +326,38 @@ type ModelList struct {
 	Models  []Model `json:"models"`
 }
 
+// Pair How close the logits of target b are to those of target a.
+type Pair struct {
+	A string `json:"a"`
+	B string `json:"b"`
+
+	// Agrees Two fp32 targets agree where max_abs is at most a thousandth of scale and snr_db is at least 80. Where one
+	// computes in less, they agree where both name the same class first.
+	Agrees bool `json:"agrees"`
+
+	// MaxAbs The largest difference of two logits.
+	MaxAbs  float64 `json:"max_abs"`
+	MeanAbs float64 `json:"mean_abs"`
+
+	// Scale The largest logit of a, by its absolute value.
+	Scale float64 `json:"scale"`
+
+	// Cosine Cosine of the angle between the two.
+	Cosine float64 `json:"cosine"`
+
+	// SnrDb 10 log10(Σa² / Σ(a-b)²); 300 where they are equal.
+	SnrDb float64 `json:"snr_db"`
+
+	// Kl Divergence of b's softmax from a's, in nats.
+	Kl float64 `json:"kl"`
+
+	// Top1Equal Both name the same class first.
+	Top1Equal bool `json:"top1_equal"`
+
+	// Top5Overlap Share of a's five best classes that are among b's.
+	Top5Overlap float64 `json:"top5_overlap"`
+}
+
 // PerStage One value for each of the four stages.
 type PerStage = []int
 
@@ -308,6 +423,22 @@ type Problem struct {
 // RGB One value for red, green and blue.
 type RGB = []float64
 
+// RepeatTiming Inference times of the interleaved runs. The bounds are 95 % bootstrap intervals; of fewer than six runs they
+// are narrower than they should be. `ratio` is the median, over the rounds, of the target's time over that of the
+// first target that was timed, in the same round.
+type RepeatTiming struct {
+	Runs         int     `json:"runs"`
+	MedianMs     float64 `json:"median_ms"`
+	MedianLowMs  float64 `json:"median_low_ms"`
+	MedianHighMs float64 `json:"median_high_ms"`
+	Ratio        float64 `json:"ratio"`
+	RatioLow     float64 `json:"ratio_low"`
+	RatioHigh    float64 `json:"ratio_high"`
+
+	// SamplesMs The time of each round.
+	SamplesMs []float64 `json:"samples_ms"`
+}
+
 // Session A model open on a target, and what truly runs there.
 type Session struct {
 	// ArenaBytes Size of one run's activations.
@@ -355,11 +486,55 @@ type Target struct {
 	Target string `json:"target"`
 }
 
+// TargetLayers The nodes of one target against the reference, or the problem that kept it from them.
+type TargetLayers struct {
+	Target string `json:"target"`
+
+	// FirstDiverging The first node whose signal-to-noise ratio is under the threshold; absent where there is none. A node whose
+	// output is all but zero in both does not count.
+	FirstDiverging *string `json:"first_diverging,omitempty"`
+
+	// Nodes The nodes in the order of execution.
+	Nodes []LayerNode `json:"nodes,omitempty"`
+
+	// Problem An RFC 9457 problem.
+	Problem *Problem `json:"problem,omitempty"`
+}
+
 // TargetList defines model for TargetList.
 type TargetList struct {
 	// Default The target that is used where a request names none.
 	Default string   `json:"default"`
 	Targets []Target `json:"targets"`
+}
+
+// TargetResult Predictions and times of one target, or the problem that kept it from them.
+type TargetResult struct {
+	// Target Its name in canonical form.
+	Target string `json:"target"`
+
+	// Predictions The `top_k` most probable classes, best first.
+	Predictions []Prediction `json:"predictions,omitempty"`
+
+	// Timing Times of the run that gave the predictions.
+	Timing *TargetTiming `json:"timing,omitempty"`
+
+	// Repeat Inference times of the interleaved runs. The bounds are 95 % bootstrap intervals; of fewer than six runs they
+	// are narrower than they should be. `ratio` is the median, over the rounds, of the target's time over that of the
+	// first target that was timed, in the same round.
+	Repeat *RepeatTiming `json:"repeat,omitempty"`
+
+	// Problem An RFC 9457 problem.
+	Problem *Problem `json:"problem,omitempty"`
+}
+
+// TargetTiming Times of the run that gave the predictions.
+type TargetTiming struct {
+	// QueueMs Waiting for CPU threads.
+	QueueMs float64 `json:"queue_ms"`
+
+	// InferenceMs The network.
+	InferenceMs float64 `json:"inference_ms"`
 }
 
 // Timing Where the time went. What `total_ms` has more than the stages together is the upload of the body and, on a
@@ -387,6 +562,9 @@ type BadRequest = Problem
 // ClientClosedRequest An RFC 9457 problem.
 type ClientClosedRequest = Problem
 
+// Conflict An RFC 9457 problem.
+type Conflict = Problem
+
 // Deadline An RFC 9457 problem.
 type Deadline = Problem
 
@@ -410,6 +588,9 @@ type TooLarge = Problem
 
 // TooManyRequests An RFC 9457 problem.
 type TooManyRequests = Problem
+
+// Unauthorized An RFC 9457 problem.
+type Unauthorized = Problem
 
 // Unavailable An RFC 9457 problem.
 type Unavailable = Problem
@@ -439,8 +620,56 @@ type ClassifyParams struct {
 	TopK *int `form:"top_k,omitempty" json:"top_k,omitempty"`
 }
 
+// CompareMultipartBody defines parameters for Compare.
+type CompareMultipartBody struct {
+	// Image The image file.
+	Image openapi_types.File `json:"image"`
+}
+
+// CompareParams defines parameters for Compare.
+type CompareParams struct {
+	// Model Name of the model, as for `/classify`.
+	Model *string `form:"model,omitempty" json:"model,omitempty"`
+
+	// Targets The targets, separated by commas, the reference first. The default is every target that is available, the
+	// server's default target first. Two spellings of one target are an error.
+	Targets []string `form:"targets,omitempty" json:"targets,omitempty"`
+
+	// TopK How many classes to answer for each target, as for `/classify`.
+	TopK *int `form:"top_k,omitempty" json:"top_k,omitempty"`
+
+	// Layers Compare node by node too. A target named in `targets` that has no traces is then an error; one that is
+	// meant by default has a problem in place of its nodes.
+	Layers *bool `form:"layers,omitempty" json:"layers,omitempty"`
+
+	// ThresholdDb With `layers`, the signal-to-noise ratio in dB under which a node diverges, above 0 to 300. The default is
+	// 60.
+	ThresholdDb *float64 `form:"threshold_db,omitempty" json:"threshold_db,omitempty"`
+
+	// Repeat How many timed runs of each target, 1 to 100. Without it there are none.
+	Repeat *int `form:"repeat,omitempty" json:"repeat,omitempty"`
+}
+
+// UploadModelParams defines parameters for UploadModel.
+type UploadModelParams struct {
+	// Name The name to serve it by, 1 to 64 of `a-z`, `0-9`, `.`, `_` and `-`, the first a letter or digit.
+	Name string `form:"name" json:"name"`
+}
+
+// ExportModelParams defines parameters for ExportModel.
+type ExportModelParams struct {
+	// Format `safetensors`, or the format of a backend of this build: `onnx`, `tflite`.
+	Format string `form:"format" json:"format"`
+
+	// IfNoneMatch The `ETag` of the file that the client has.
+	IfNoneMatch *string `json:"If-None-Match,omitempty"`
+}
+
 // ClassifyMultipartRequestBody defines body for Classify for multipart/form-data ContentType.
 type ClassifyMultipartRequestBody ClassifyMultipartBody
+
+// CompareMultipartRequestBody defines body for Compare for multipart/form-data ContentType.
+type CompareMultipartRequestBody CompareMultipartBody
 
 // ServerInterface represents all server handlers.
 type ServerInterface interface {
@@ -450,6 +679,9 @@ type ServerInterface interface {
 	// Classify Classify one image
 	// (POST /classify)
 	Classify(w http.ResponseWriter, r *http.Request, params ClassifyParams)
+	// Compare Run one image on several targets and compare them
+	// (POST /compare)
+	Compare(w http.ResponseWriter, r *http.Request, params CompareParams)
 	// Docs This contract, as a page
 	// (GET /docs)
 	Docs(w http.ResponseWriter, r *http.Request)
@@ -462,9 +694,18 @@ type ServerInterface interface {
 	// ListModels List the models
 	// (GET /models)
 	ListModels(w http.ResponseWriter, r *http.Request)
+	// UploadModel Add a model
+	// (POST /models)
+	UploadModel(w http.ResponseWriter, r *http.Request, params UploadModelParams)
+	// DeleteModel Remove a model
+	// (DELETE /models/{name})
+	DeleteModel(w http.ResponseWriter, r *http.Request, name string)
 	// GetModel Describe one model
 	// (GET /models/{name})
 	GetModel(w http.ResponseWriter, r *http.Request, name string)
+	// ExportModel Download a model in another format
+	// (GET /models/{name}/export)
+	ExportModel(w http.ResponseWriter, r *http.Request, name string, params ExportModelParams)
 	// Spec This contract
 	// (GET /openapi.yaml)
 	Spec(w http.ResponseWriter, r *http.Request)
@@ -492,6 +733,12 @@ func (_ Unimplemented) Classify(w http.ResponseWriter, r *http.Request, params C
 	w.WriteHeader(http.StatusNotImplemented)
 }
 
+// Compare Run one image on several targets and compare them
+// (POST /compare)
+func (_ Unimplemented) Compare(w http.ResponseWriter, r *http.Request, params CompareParams) {
+	w.WriteHeader(http.StatusNotImplemented)
+}
+
 // Docs This contract, as a page
 // (GET /docs)
 func (_ Unimplemented) Docs(w http.ResponseWriter, r *http.Request) {
@@ -516,9 +763,27 @@ func (_ Unimplemented) ListModels(w http.ResponseWriter, r *http.Request) {
 	w.WriteHeader(http.StatusNotImplemented)
 }
 
+// UploadModel Add a model
+// (POST /models)
+func (_ Unimplemented) UploadModel(w http.ResponseWriter, r *http.Request, params UploadModelParams) {
+	w.WriteHeader(http.StatusNotImplemented)
+}
+
+// DeleteModel Remove a model
+// (DELETE /models/{name})
+func (_ Unimplemented) DeleteModel(w http.ResponseWriter, r *http.Request, name string) {
+	w.WriteHeader(http.StatusNotImplemented)
+}
+
 // GetModel Describe one model
 // (GET /models/{name})
 func (_ Unimplemented) GetModel(w http.ResponseWriter, r *http.Request, name string) {
+	w.WriteHeader(http.StatusNotImplemented)
+}
+
+// ExportModel Download a model in another format
+// (GET /models/{name}/export)
+func (_ Unimplemented) ExportModel(w http.ResponseWriter, r *http.Request, name string, params ExportModelParams) {
 	w.WriteHeader(http.StatusNotImplemented)
 }
 
@@ -622,6 +887,104 @@ func (siw *ServerInterfaceWrapper) Classify(w http.ResponseWriter, r *http.Reque
 	handler.ServeHTTP(w, r)
 }
 
+// Compare operation middleware
+func (siw *ServerInterfaceWrapper) Compare(w http.ResponseWriter, r *http.Request) {
+
+	var err error
+	_ = err
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params CompareParams
+
+	// ------------- Optional query parameter "model" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "model", r.URL.Query(), &params.Model, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		var requiredError *runtime.RequiredParameterError
+		if errors.As(err, &requiredError) {
+			siw.ErrorHandlerFunc(w, r, &RequiredParamError{ParamName: "model"})
+		} else {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "model", Err: err})
+		}
+		return
+	}
+
+	// ------------- Optional query parameter "targets" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", false, false, "targets", r.URL.Query(), &params.Targets, runtime.BindQueryParameterOptions{Type: "array", Format: ""})
+	if err != nil {
+		var requiredError *runtime.RequiredParameterError
+		if errors.As(err, &requiredError) {
+			siw.ErrorHandlerFunc(w, r, &RequiredParamError{ParamName: "targets"})
+		} else {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "targets", Err: err})
+		}
+		return
+	}
+
+	// ------------- Optional query parameter "top_k" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "top_k", r.URL.Query(), &params.TopK, runtime.BindQueryParameterOptions{Type: "integer", Format: ""})
+	if err != nil {
+		var requiredError *runtime.RequiredParameterError
+		if errors.As(err, &requiredError) {
+			siw.ErrorHandlerFunc(w, r, &RequiredParamError{ParamName: "top_k"})
+		} else {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "top_k", Err: err})
+		}
+		return
+	}
+
+	// ------------- Optional query parameter "layers" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "layers", r.URL.Query(), &params.Layers, runtime.BindQueryParameterOptions{Type: "boolean", Format: ""})
+	if err != nil {
+		var requiredError *runtime.RequiredParameterError
+		if errors.As(err, &requiredError) {
+			siw.ErrorHandlerFunc(w, r, &RequiredParamError{ParamName: "layers"})
+		} else {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "layers", Err: err})
+		}
+		return
+	}
+
+	// ------------- Optional query parameter "threshold_db" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "threshold_db", r.URL.Query(), &params.ThresholdDb, runtime.BindQueryParameterOptions{Type: "number", Format: "double"})
+	if err != nil {
+		var requiredError *runtime.RequiredParameterError
+		if errors.As(err, &requiredError) {
+			siw.ErrorHandlerFunc(w, r, &RequiredParamError{ParamName: "threshold_db"})
+		} else {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "threshold_db", Err: err})
+		}
+		return
+	}
+
+	// ------------- Optional query parameter "repeat" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "repeat", r.URL.Query(), &params.Repeat, runtime.BindQueryParameterOptions{Type: "integer", Format: ""})
+	if err != nil {
+		var requiredError *runtime.RequiredParameterError
+		if errors.As(err, &requiredError) {
+			siw.ErrorHandlerFunc(w, r, &RequiredParamError{ParamName: "repeat"})
+		} else {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "repeat", Err: err})
+		}
+		return
+	}
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.Compare(w, r, params)
+	}))
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		handler = middleware(handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
 // Docs operation middleware
 func (siw *ServerInterfaceWrapper) Docs(w http.ResponseWriter, r *http.Request) {
 
@@ -678,6 +1041,65 @@ func (siw *ServerInterfaceWrapper) ListModels(w http.ResponseWriter, r *http.Req
 	handler.ServeHTTP(w, r)
 }
 
+// UploadModel operation middleware
+func (siw *ServerInterfaceWrapper) UploadModel(w http.ResponseWriter, r *http.Request) {
+
+	var err error
+	_ = err
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params UploadModelParams
+
+	// ------------- Required query parameter "name" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, true, "name", r.URL.Query(), &params.Name, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		var requiredError *runtime.RequiredParameterError
+		if errors.As(err, &requiredError) {
+			siw.ErrorHandlerFunc(w, r, &RequiredParamError{ParamName: "name"})
+		} else {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "name", Err: err})
+		}
+		return
+	}
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.UploadModel(w, r, params)
+	}))
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		handler = middleware(handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
+// DeleteModel operation middleware
+func (siw *ServerInterfaceWrapper) DeleteModel(w http.ResponseWriter, r *http.Request) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "name" -------------
+	var name string
+
+	err = runtime.BindStyledParameterWithOptions("simple", "name", chi.URLParam(r, "name"), &name, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: r.URL.RawPath == ""})
+	if err != nil {
+		siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "name", Err: err})
+		return
+	}
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.DeleteModel(w, r, name)
+	}))
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		handler = middleware(handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
 // GetModel operation middleware
 func (siw *ServerInterfaceWrapper) GetModel(w http.ResponseWriter, r *http.Request) {
 
@@ -695,6 +1117,69 @@ func (siw *ServerInterfaceWrapper) GetModel(w http.ResponseWriter, r *http.Reque
 
 	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		siw.Handler.GetModel(w, r, name)
+	}))
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		handler = middleware(handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
+// ExportModel operation middleware
+func (siw *ServerInterfaceWrapper) ExportModel(w http.ResponseWriter, r *http.Request) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "name" -------------
+	var name string
+
+	err = runtime.BindStyledParameterWithOptions("simple", "name", chi.URLParam(r, "name"), &name, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: r.URL.RawPath == ""})
+	if err != nil {
+		siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "name", Err: err})
+		return
+	}
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params ExportModelParams
+
+	// ------------- Required query parameter "format" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, true, "format", r.URL.Query(), &params.Format, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		var requiredError *runtime.RequiredParameterError
+		if errors.As(err, &requiredError) {
+			siw.ErrorHandlerFunc(w, r, &RequiredParamError{ParamName: "format"})
+		} else {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "format", Err: err})
+		}
+		return
+	}
+
+	headers := r.Header
+
+	// ------------- Optional header parameter "If-None-Match" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("If-None-Match")]; found {
+		var IfNoneMatch string
+		n := len(valueList)
+		if n != 1 {
+			siw.ErrorHandlerFunc(w, r, &TooManyValuesForParamError{ParamName: "If-None-Match", Count: n})
+			return
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "If-None-Match", valueList[0], &IfNoneMatch, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "If-None-Match", Err: err})
+			return
+		}
+
+		params.IfNoneMatch = &IfNoneMatch
+
+	}
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.ExportModel(w, r, name, params)
 	}))
 
 	for _, middleware := range siw.HandlerMiddlewares {
@@ -875,10 +1360,22 @@ func HandlerWithOptions(si ServerInterface, options ChiServerOptions) http.Handl
 		r.Post(options.BaseURL+"/classify", wrapper.Classify)
 	})
 	r.Group(func(r chi.Router) {
+		r.Post(options.BaseURL+"/compare", wrapper.Compare)
+	})
+	r.Group(func(r chi.Router) {
 		r.Get(options.BaseURL+"/models", wrapper.ListModels)
 	})
 	r.Group(func(r chi.Router) {
+		r.Post(options.BaseURL+"/models", wrapper.UploadModel)
+	})
+	r.Group(func(r chi.Router) {
+		r.Delete(options.BaseURL+"/models/{name}", wrapper.DeleteModel)
+	})
+	r.Group(func(r chi.Router) {
 		r.Get(options.BaseURL+"/models/{name}", wrapper.GetModel)
+	})
+	r.Group(func(r chi.Router) {
+		r.Get(options.BaseURL+"/models/{name}/export", wrapper.ExportModel)
 	})
 	r.Group(func(r chi.Router) {
 		r.Get(options.BaseURL+"/backends", wrapper.ListBackends)
@@ -909,6 +1406,8 @@ type BadRequestApplicationProblemPlusJSONResponse Problem
 
 type ClientClosedRequestApplicationProblemPlusJSONResponse Problem
 
+type ConflictApplicationProblemPlusJSONResponse Problem
+
 type DeadlineApplicationProblemPlusJSONResponse Problem
 
 type ForbiddenApplicationProblemPlusJSONResponse Problem
@@ -930,6 +1429,15 @@ type TooManyRequestsApplicationProblemPlusJSONResponse struct {
 	Body Problem
 
 	Headers TooManyRequestsResponseHeaders
+}
+
+type UnauthorizedResponseHeaders struct {
+	WWWAuthenticate *string
+}
+type UnauthorizedApplicationProblemPlusJSONResponse struct {
+	Body Problem
+
+	Headers UnauthorizedResponseHeaders
 }
 
 type UnavailableApplicationProblemPlusJSONResponse Problem
@@ -1252,6 +1760,244 @@ func (response Classify504ApplicationProblemPlusJSONResponse) VisitClassifyRespo
 	return err
 }
 
+type CompareRequestObject struct {
+	Params        CompareParams
+	Body          io.Reader
+	MultipartBody *multipart.Reader
+}
+
+type CompareResponseObject interface {
+	VisitCompareResponse(w http.ResponseWriter) error
+}
+
+type Compare200JSONResponse Comparison
+
+func (response Compare200JSONResponse) VisitCompareResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type Compare400ApplicationProblemPlusJSONResponse struct {
+	BadRequestApplicationProblemPlusJSONResponse
+}
+
+func (response Compare400ApplicationProblemPlusJSONResponse) VisitCompareResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(400)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type Compare403ApplicationProblemPlusJSONResponse struct {
+	ForbiddenApplicationProblemPlusJSONResponse
+}
+
+func (response Compare403ApplicationProblemPlusJSONResponse) VisitCompareResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(403)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type Compare404ApplicationProblemPlusJSONResponse struct {
+	NotFoundApplicationProblemPlusJSONResponse
+}
+
+func (response Compare404ApplicationProblemPlusJSONResponse) VisitCompareResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(404)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type Compare408ApplicationProblemPlusJSONResponse struct {
+	RequestTimeoutApplicationProblemPlusJSONResponse
+}
+
+func (response Compare408ApplicationProblemPlusJSONResponse) VisitCompareResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(408)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type Compare413ApplicationProblemPlusJSONResponse struct {
+	TooLargeApplicationProblemPlusJSONResponse
+}
+
+func (response Compare413ApplicationProblemPlusJSONResponse) VisitCompareResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(413)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type Compare415ApplicationProblemPlusJSONResponse struct {
+	UnsupportedMediaTypeApplicationProblemPlusJSONResponse
+}
+
+func (response Compare415ApplicationProblemPlusJSONResponse) VisitCompareResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	if response.Headers.AcceptEncoding != nil {
+		w.Header().Set("Accept-Encoding", fmt.Sprint(*response.Headers.AcceptEncoding))
+	}
+	w.WriteHeader(415)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type Compare421ApplicationProblemPlusJSONResponse struct {
+	MisdirectedRequestApplicationProblemPlusJSONResponse
+}
+
+func (response Compare421ApplicationProblemPlusJSONResponse) VisitCompareResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(421)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type Compare422ApplicationProblemPlusJSONResponse struct {
+	UnprocessableApplicationProblemPlusJSONResponse
+}
+
+func (response Compare422ApplicationProblemPlusJSONResponse) VisitCompareResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(422)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type Compare429ApplicationProblemPlusJSONResponse struct {
+	TooManyRequestsApplicationProblemPlusJSONResponse
+}
+
+func (response Compare429ApplicationProblemPlusJSONResponse) VisitCompareResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	if response.Headers.RetryAfter != nil {
+		w.Header().Set("Retry-After", fmt.Sprint(*response.Headers.RetryAfter))
+	}
+	w.WriteHeader(429)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type Compare499ApplicationProblemPlusJSONResponse struct {
+	ClientClosedRequestApplicationProblemPlusJSONResponse
+}
+
+func (response Compare499ApplicationProblemPlusJSONResponse) VisitCompareResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(499)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type Compare500ApplicationProblemPlusJSONResponse struct {
+	InternalErrorApplicationProblemPlusJSONResponse
+}
+
+func (response Compare500ApplicationProblemPlusJSONResponse) VisitCompareResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(500)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type Compare503ApplicationProblemPlusJSONResponse struct {
+	UnavailableApplicationProblemPlusJSONResponse
+}
+
+func (response Compare503ApplicationProblemPlusJSONResponse) VisitCompareResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(503)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type Compare504ApplicationProblemPlusJSONResponse struct {
+	DeadlineApplicationProblemPlusJSONResponse
+}
+
+func (response Compare504ApplicationProblemPlusJSONResponse) VisitCompareResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(504)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
 type DocsRequestObject struct {
 }
 
@@ -1524,6 +2270,435 @@ func (response ListModels500ApplicationProblemPlusJSONResponse) VisitListModelsR
 	return err
 }
 
+type UploadModelRequestObject struct {
+	Params UploadModelParams
+	Body   io.Reader
+}
+
+type UploadModelResponseObject interface {
+	VisitUploadModelResponse(w http.ResponseWriter) error
+}
+
+type UploadModel201ResponseHeaders struct {
+	Location *string
+}
+
+type UploadModel201JSONResponse struct {
+	Body    Model
+	Headers UploadModel201ResponseHeaders
+}
+
+func (response UploadModel201JSONResponse) VisitUploadModelResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	if response.Headers.Location != nil {
+		w.Header().Set("Location", fmt.Sprint(*response.Headers.Location))
+	}
+	w.WriteHeader(201)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type UploadModel400ApplicationProblemPlusJSONResponse struct {
+	BadRequestApplicationProblemPlusJSONResponse
+}
+
+func (response UploadModel400ApplicationProblemPlusJSONResponse) VisitUploadModelResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(400)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type UploadModel401ApplicationProblemPlusJSONResponse struct {
+	UnauthorizedApplicationProblemPlusJSONResponse
+}
+
+func (response UploadModel401ApplicationProblemPlusJSONResponse) VisitUploadModelResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	if response.Headers.WWWAuthenticate != nil {
+		w.Header().Set("WWW-Authenticate", fmt.Sprint(*response.Headers.WWWAuthenticate))
+	}
+	w.WriteHeader(401)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type UploadModel403ApplicationProblemPlusJSONResponse struct {
+	ForbiddenApplicationProblemPlusJSONResponse
+}
+
+func (response UploadModel403ApplicationProblemPlusJSONResponse) VisitUploadModelResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(403)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type UploadModel408ApplicationProblemPlusJSONResponse struct {
+	RequestTimeoutApplicationProblemPlusJSONResponse
+}
+
+func (response UploadModel408ApplicationProblemPlusJSONResponse) VisitUploadModelResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(408)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type UploadModel409ApplicationProblemPlusJSONResponse struct {
+	ConflictApplicationProblemPlusJSONResponse
+}
+
+func (response UploadModel409ApplicationProblemPlusJSONResponse) VisitUploadModelResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(409)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type UploadModel413ApplicationProblemPlusJSONResponse struct {
+	TooLargeApplicationProblemPlusJSONResponse
+}
+
+func (response UploadModel413ApplicationProblemPlusJSONResponse) VisitUploadModelResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(413)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type UploadModel415ApplicationProblemPlusJSONResponse struct {
+	UnsupportedMediaTypeApplicationProblemPlusJSONResponse
+}
+
+func (response UploadModel415ApplicationProblemPlusJSONResponse) VisitUploadModelResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	if response.Headers.AcceptEncoding != nil {
+		w.Header().Set("Accept-Encoding", fmt.Sprint(*response.Headers.AcceptEncoding))
+	}
+	w.WriteHeader(415)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type UploadModel421ApplicationProblemPlusJSONResponse struct {
+	MisdirectedRequestApplicationProblemPlusJSONResponse
+}
+
+func (response UploadModel421ApplicationProblemPlusJSONResponse) VisitUploadModelResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(421)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type UploadModel422ApplicationProblemPlusJSONResponse struct {
+	UnprocessableApplicationProblemPlusJSONResponse
+}
+
+func (response UploadModel422ApplicationProblemPlusJSONResponse) VisitUploadModelResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(422)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type UploadModel429ApplicationProblemPlusJSONResponse struct {
+	TooManyRequestsApplicationProblemPlusJSONResponse
+}
+
+func (response UploadModel429ApplicationProblemPlusJSONResponse) VisitUploadModelResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	if response.Headers.RetryAfter != nil {
+		w.Header().Set("Retry-After", fmt.Sprint(*response.Headers.RetryAfter))
+	}
+	w.WriteHeader(429)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type UploadModel499ApplicationProblemPlusJSONResponse struct {
+	ClientClosedRequestApplicationProblemPlusJSONResponse
+}
+
+func (response UploadModel499ApplicationProblemPlusJSONResponse) VisitUploadModelResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(499)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type UploadModel500ApplicationProblemPlusJSONResponse struct {
+	InternalErrorApplicationProblemPlusJSONResponse
+}
+
+func (response UploadModel500ApplicationProblemPlusJSONResponse) VisitUploadModelResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(500)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type UploadModel503ApplicationProblemPlusJSONResponse struct {
+	UnavailableApplicationProblemPlusJSONResponse
+}
+
+func (response UploadModel503ApplicationProblemPlusJSONResponse) VisitUploadModelResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(503)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type UploadModel504ApplicationProblemPlusJSONResponse struct {
+	DeadlineApplicationProblemPlusJSONResponse
+}
+
+func (response UploadModel504ApplicationProblemPlusJSONResponse) VisitUploadModelResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(504)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type DeleteModelRequestObject struct {
+	Name string `json:"name"`
+}
+
+type DeleteModelResponseObject interface {
+	VisitDeleteModelResponse(w http.ResponseWriter) error
+}
+
+type DeleteModel204Response struct {
+}
+
+func (response DeleteModel204Response) VisitDeleteModelResponse(w http.ResponseWriter) error {
+	w.WriteHeader(204)
+	return nil
+}
+
+type DeleteModel400ApplicationProblemPlusJSONResponse struct {
+	BadRequestApplicationProblemPlusJSONResponse
+}
+
+func (response DeleteModel400ApplicationProblemPlusJSONResponse) VisitDeleteModelResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(400)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type DeleteModel401ApplicationProblemPlusJSONResponse struct {
+	UnauthorizedApplicationProblemPlusJSONResponse
+}
+
+func (response DeleteModel401ApplicationProblemPlusJSONResponse) VisitDeleteModelResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	if response.Headers.WWWAuthenticate != nil {
+		w.Header().Set("WWW-Authenticate", fmt.Sprint(*response.Headers.WWWAuthenticate))
+	}
+	w.WriteHeader(401)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type DeleteModel403ApplicationProblemPlusJSONResponse struct {
+	ForbiddenApplicationProblemPlusJSONResponse
+}
+
+func (response DeleteModel403ApplicationProblemPlusJSONResponse) VisitDeleteModelResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(403)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type DeleteModel404ApplicationProblemPlusJSONResponse struct {
+	NotFoundApplicationProblemPlusJSONResponse
+}
+
+func (response DeleteModel404ApplicationProblemPlusJSONResponse) VisitDeleteModelResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(404)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type DeleteModel409ApplicationProblemPlusJSONResponse struct {
+	ConflictApplicationProblemPlusJSONResponse
+}
+
+func (response DeleteModel409ApplicationProblemPlusJSONResponse) VisitDeleteModelResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(409)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type DeleteModel421ApplicationProblemPlusJSONResponse struct {
+	MisdirectedRequestApplicationProblemPlusJSONResponse
+}
+
+func (response DeleteModel421ApplicationProblemPlusJSONResponse) VisitDeleteModelResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(421)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type DeleteModel499ApplicationProblemPlusJSONResponse struct {
+	ClientClosedRequestApplicationProblemPlusJSONResponse
+}
+
+func (response DeleteModel499ApplicationProblemPlusJSONResponse) VisitDeleteModelResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(499)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type DeleteModel500ApplicationProblemPlusJSONResponse struct {
+	InternalErrorApplicationProblemPlusJSONResponse
+}
+
+func (response DeleteModel500ApplicationProblemPlusJSONResponse) VisitDeleteModelResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(500)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type DeleteModel503ApplicationProblemPlusJSONResponse struct {
+	UnavailableApplicationProblemPlusJSONResponse
+}
+
+func (response DeleteModel503ApplicationProblemPlusJSONResponse) VisitDeleteModelResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(503)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
 type GetModelRequestObject struct {
 	Name string `json:"name"`
 }
@@ -1606,6 +2781,183 @@ func (response GetModel500ApplicationProblemPlusJSONResponse) VisitGetModelRespo
 	}
 	w.Header().Set("Content-Type", "application/problem+json")
 	w.WriteHeader(500)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ExportModelRequestObject struct {
+	Name   string `json:"name"`
+	Params ExportModelParams
+}
+
+type ExportModelResponseObject interface {
+	VisitExportModelResponse(w http.ResponseWriter) error
+}
+
+type ExportModel200ResponseHeaders struct {
+	ContentDisposition *string
+	ETag               *string
+}
+
+type ExportModel200ApplicationoctetStreamResponse struct {
+	Body          io.Reader
+	Headers       ExportModel200ResponseHeaders
+	ContentLength int64
+}
+
+func (response ExportModel200ApplicationoctetStreamResponse) VisitExportModelResponse(w http.ResponseWriter) error {
+
+	w.Header().Set("Content-Type", "application/octet-stream")
+	if response.ContentLength != 0 {
+		w.Header().Set("Content-Length", fmt.Sprint(response.ContentLength))
+	}
+	if response.Headers.ContentDisposition != nil {
+		w.Header().Set("Content-Disposition", fmt.Sprint(*response.Headers.ContentDisposition))
+	}
+	if response.Headers.ETag != nil {
+		w.Header().Set("ETag", fmt.Sprint(*response.Headers.ETag))
+	}
+	w.WriteHeader(200)
+
+	if closer, ok := response.Body.(io.ReadCloser); ok {
+		defer closer.Close()
+	}
+	_, err := io.Copy(w, response.Body)
+	return err
+}
+
+type ExportModel304Response struct {
+}
+
+func (response ExportModel304Response) VisitExportModelResponse(w http.ResponseWriter) error {
+	w.WriteHeader(304)
+	return nil
+}
+
+type ExportModel400ApplicationProblemPlusJSONResponse struct {
+	BadRequestApplicationProblemPlusJSONResponse
+}
+
+func (response ExportModel400ApplicationProblemPlusJSONResponse) VisitExportModelResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(400)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ExportModel404ApplicationProblemPlusJSONResponse struct {
+	NotFoundApplicationProblemPlusJSONResponse
+}
+
+func (response ExportModel404ApplicationProblemPlusJSONResponse) VisitExportModelResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(404)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ExportModel421ApplicationProblemPlusJSONResponse struct {
+	MisdirectedRequestApplicationProblemPlusJSONResponse
+}
+
+func (response ExportModel421ApplicationProblemPlusJSONResponse) VisitExportModelResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(421)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ExportModel422ApplicationProblemPlusJSONResponse struct {
+	UnprocessableApplicationProblemPlusJSONResponse
+}
+
+func (response ExportModel422ApplicationProblemPlusJSONResponse) VisitExportModelResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(422)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ExportModel499ApplicationProblemPlusJSONResponse struct {
+	ClientClosedRequestApplicationProblemPlusJSONResponse
+}
+
+func (response ExportModel499ApplicationProblemPlusJSONResponse) VisitExportModelResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(499)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ExportModel500ApplicationProblemPlusJSONResponse struct {
+	InternalErrorApplicationProblemPlusJSONResponse
+}
+
+func (response ExportModel500ApplicationProblemPlusJSONResponse) VisitExportModelResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(500)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ExportModel503ApplicationProblemPlusJSONResponse struct {
+	UnavailableApplicationProblemPlusJSONResponse
+}
+
+func (response ExportModel503ApplicationProblemPlusJSONResponse) VisitExportModelResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(503)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ExportModel504ApplicationProblemPlusJSONResponse struct {
+	DeadlineApplicationProblemPlusJSONResponse
+}
+
+func (response ExportModel504ApplicationProblemPlusJSONResponse) VisitExportModelResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(504)
 	_, err := buf.WriteTo(w)
 	return err
 }
@@ -1838,6 +3190,9 @@ type StrictServerInterface interface {
 	// Classify Classify one image
 	// (POST /classify)
 	Classify(ctx context.Context, request ClassifyRequestObject) (ClassifyResponseObject, error)
+	// Compare Run one image on several targets and compare them
+	// (POST /compare)
+	Compare(ctx context.Context, request CompareRequestObject) (CompareResponseObject, error)
 	// Docs This contract, as a page
 	// (GET /docs)
 	Docs(ctx context.Context, request DocsRequestObject) (DocsResponseObject, error)
@@ -1850,9 +3205,18 @@ type StrictServerInterface interface {
 	// ListModels List the models
 	// (GET /models)
 	ListModels(ctx context.Context, request ListModelsRequestObject) (ListModelsResponseObject, error)
+	// UploadModel Add a model
+	// (POST /models)
+	UploadModel(ctx context.Context, request UploadModelRequestObject) (UploadModelResponseObject, error)
+	// DeleteModel Remove a model
+	// (DELETE /models/{name})
+	DeleteModel(ctx context.Context, request DeleteModelRequestObject) (DeleteModelResponseObject, error)
 	// GetModel Describe one model
 	// (GET /models/{name})
 	GetModel(ctx context.Context, request GetModelRequestObject) (GetModelResponseObject, error)
+	// ExportModel Download a model in another format
+	// (GET /models/{name}/export)
+	ExportModel(ctx context.Context, request ExportModelRequestObject) (ExportModelResponseObject, error)
 	// Spec This contract
 	// (GET /openapi.yaml)
 	Spec(ctx context.Context, request SpecRequestObject) (SpecResponseObject, error)
@@ -1964,6 +3328,43 @@ func (sh *strictHandler) Classify(w http.ResponseWriter, r *http.Request, params
 	}
 }
 
+// Compare operation middleware
+func (sh *strictHandler) Compare(w http.ResponseWriter, r *http.Request, params CompareParams) {
+	var request CompareRequestObject
+
+	request.Params = params
+	if strings.HasPrefix(r.Header.Get("Content-Type"), "application/octet-stream") {
+		request.Body = r.Body
+	}
+	if strings.HasPrefix(r.Header.Get("Content-Type"), "multipart/form-data") {
+		if reader, err := r.MultipartReader(); err != nil {
+			sh.options.RequestErrorHandlerFunc(w, r, fmt.Errorf("can't decode multipart body: %w", err))
+			return
+		} else {
+			request.MultipartBody = reader
+		}
+	}
+
+	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
+		return sh.ssi.Compare(ctx, request.(CompareRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "Compare")
+	}
+
+	response, err := handler(r.Context(), w, r, request)
+
+	if err != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, err)
+	} else if validResponse, ok := response.(CompareResponseObject); ok {
+		if err := validResponse.VisitCompareResponse(w); err != nil {
+			sh.options.ResponseErrorHandlerFunc(w, r, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
 // Docs operation middleware
 func (sh *strictHandler) Docs(w http.ResponseWriter, r *http.Request) {
 	var request DocsRequestObject
@@ -2060,6 +3461,60 @@ func (sh *strictHandler) ListModels(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
+// UploadModel operation middleware
+func (sh *strictHandler) UploadModel(w http.ResponseWriter, r *http.Request, params UploadModelParams) {
+	var request UploadModelRequestObject
+
+	request.Params = params
+
+	request.Body = r.Body
+
+	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
+		return sh.ssi.UploadModel(ctx, request.(UploadModelRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "UploadModel")
+	}
+
+	response, err := handler(r.Context(), w, r, request)
+
+	if err != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, err)
+	} else if validResponse, ok := response.(UploadModelResponseObject); ok {
+		if err := validResponse.VisitUploadModelResponse(w); err != nil {
+			sh.options.ResponseErrorHandlerFunc(w, r, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// DeleteModel operation middleware
+func (sh *strictHandler) DeleteModel(w http.ResponseWriter, r *http.Request, name string) {
+	var request DeleteModelRequestObject
+
+	request.Name = name
+
+	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
+		return sh.ssi.DeleteModel(ctx, request.(DeleteModelRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "DeleteModel")
+	}
+
+	response, err := handler(r.Context(), w, r, request)
+
+	if err != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, err)
+	} else if validResponse, ok := response.(DeleteModelResponseObject); ok {
+		if err := validResponse.VisitDeleteModelResponse(w); err != nil {
+			sh.options.ResponseErrorHandlerFunc(w, r, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
 // GetModel operation middleware
 func (sh *strictHandler) GetModel(w http.ResponseWriter, r *http.Request, name string) {
 	var request GetModelRequestObject
@@ -2079,6 +3534,33 @@ func (sh *strictHandler) GetModel(w http.ResponseWriter, r *http.Request, name s
 		sh.options.ResponseErrorHandlerFunc(w, r, err)
 	} else if validResponse, ok := response.(GetModelResponseObject); ok {
 		if err := validResponse.VisitGetModelResponse(w); err != nil {
+			sh.options.ResponseErrorHandlerFunc(w, r, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// ExportModel operation middleware
+func (sh *strictHandler) ExportModel(w http.ResponseWriter, r *http.Request, name string, params ExportModelParams) {
+	var request ExportModelRequestObject
+
+	request.Name = name
+	request.Params = params
+
+	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
+		return sh.ssi.ExportModel(ctx, request.(ExportModelRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "ExportModel")
+	}
+
+	response, err := handler(r.Context(), w, r, request)
+
+	if err != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, err)
+	} else if validResponse, ok := response.(ExportModelResponseObject); ok {
+		if err := validResponse.VisitExportModelResponse(w); err != nil {
 			sh.options.ResponseErrorHandlerFunc(w, r, err)
 		}
 	} else if response != nil {

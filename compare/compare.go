@@ -1,9 +1,13 @@
-// Package compare measures how closely two targets agree on the same input.
+// Package compare measures how closely two targets agree on the same input,
+// and how long each takes. compare.go holds the metrics, layers.go the same
+// node by node, timing.go interleaved runs, stats.go what is made of samples.
 package compare
 
 import (
 	"math"
 	"sort"
+
+	"edgevit/backend"
 )
 
 // Agreement says how close the values b are to the reference a.
@@ -100,6 +104,25 @@ func OfLogits(a, b []float32) Logits {
 	}
 	return l
 }
+
+// Limits within which two fp32 targets agree.
+const (
+	fp32Tolerance = 1e-3 // of the largest logit
+	fp32SNR       = 80   // dB
+)
+
+// Agree says whether l is as close as the two targets should be: fp32 targets
+// within a thousandth of the largest logit and an SNR of 80 dB; where one
+// computes in less, both name the same class.
+func (l Logits) Agree(a, b backend.Target) bool {
+	if isFP32(a) && isFP32(b) {
+		return l.Within(fp32Tolerance) && l.SNR >= fp32SNR
+	}
+	return l.Top1Equal
+}
+
+// isFP32 takes a canonical target: the default of every backend is fp32.
+func isFP32(t backend.Target) bool { return t.Precision == "" || t.Precision == "fp32" }
 
 func logSoftmax(x []float32) []float64 {
 	highest := math.Inf(-1)

@@ -16,7 +16,6 @@ import (
 
 	"golang.org/x/sync/semaphore"
 
-	"edgevit/api"
 	"edgevit/preprocess"
 )
 
@@ -33,9 +32,11 @@ var decoders = map[string]func(io.Reader) (io.Reader, error){
 	"deflate":  func(r io.Reader) (io.Reader, error) { return zlib.NewReader(r) },
 }
 
-// prepareBody gives the body of a POST its limits of length and memory, undoes its Content-Encoding, and makes every Content-Type but
-// multipart/form-data application/octet-stream, as the bytes are sniffed. The
-// body is read by the handler.
+// prepareBody gives the body of a POST its limits of length, time and memory,
+// undoes its Content-Encoding, and makes every Content-Type but
+// multipart/form-data application/octet-stream, as the bytes are sniffed. A
+// checkpoint may be longer and take longer than an image, and takes no memory.
+// The body is read by the handler.
 func (s *Server) prepareBody(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.Method != http.MethodPost {
@@ -48,7 +49,16 @@ func (s *Server) prepareBody(next http.Handler) http.Handler {
 			s.fail(w, r, fmt.Errorf("%w %q: send the file as it is, or as gzip or deflate", errContentEncoding, clip(encoding, 100)))
 			return
 		}
-		limit := s.limits.Bytes
+		media := contentType(r.Header.Get("Content-Type"))
+		limit, wait, budget := s.limits.Bytes, s.deadline, s.bodies
+		if routeOf(r) == uploadRoute {
+			if media != octetStream {
+				s.fail(w, r, fmt.Errorf("%w: send the checkpoint itself: curl --data-binary @net.pth", errMultipart))
+				return
+			}
+			limit, wait, budget = s.checkpoints, s.transfer, nil
+			extendDeadlines(w, infoOf(r.Context()).start.Add(s.transfer))
+		}
 		if r.ContentLength > limit {
 			s.fail(w, r, fmt.Errorf("%w: %d bytes, at most %d", errBodyTooLarge, r.ContentLength, limit))
 			return
@@ -57,8 +67,8 @@ func (s *Server) prepareBody(next http.Handler) http.Handler {
 			raw:    http.MaxBytesReader(w, r.Body, limit),
 			decode: decode,
 			limit:  limit,
-			budget: s.bodies,
-			wait:   s.deadline,
+			budget: budget,
+			wait:   wait,
 			read: func() {
 				// Without limitReading's deadline again, net/http watches for a
 				// client that leaves and takes nothing else for one.
@@ -68,10 +78,12 @@ func (s *Server) prepareBody(next http.Handler) http.Handler {
 		defer b.free()
 		r.Body = b
 		infoOf(r.Context()).body = b
-		r.Header.Set("Content-Type", contentType(r.Header.Get("Content-Type")))
+		r.Header.Set("Content-Type", media)
 		next.ServeHTTP(w, r)
 	})
 }
+
+const octetStream = "application/octet-stream"
 
 // contentType returns header if it announces multipart/form-data, in the form
 // that the router looks for, else application/octet-stream.
@@ -83,7 +95,7 @@ func contentType(header string) string {
 	if len(header) >= len(form) && strings.EqualFold(header[:len(form)], form) {
 		return form // malformed parameters: refused for its missing boundary
 	}
-	return "application/octet-stream"
+	return octetStream
 }
 
 // body is a request's body within its limits. Its errors are rows of the table
@@ -92,7 +104,7 @@ type body struct {
 	raw    io.ReadCloser // at most limit bytes
 	decode func(io.Reader) (io.Reader, error)
 	limit  int64
-	budget *semaphore.Weighted
+	budget *semaphore.Weighted // nil: the body is not kept in memory
 	wait   time.Duration
 	read   func() // called when the body is read to its end
 
@@ -122,7 +134,7 @@ func (b *body) Read(p []byte) (int, error) {
 	if b.length > b.limit {
 		return 0, fmt.Errorf("%w: more than %d bytes", errBodyTooLarge, b.limit)
 	}
-	if n > 0 {
+	if n > 0 && b.budget != nil {
 		if !b.budget.TryAcquire(int64(n)) {
 			return 0, fmt.Errorf("%w: those in progress hold %d bytes", errOverloaded, maxBodies)
 		}
@@ -155,11 +167,24 @@ func (b *body) finish() error {
 func (b *body) Close() error { return b.raw.Close() }
 
 // free gives back the budget when the request is over.
-func (b *body) free() { b.budget.Release(b.held) }
+func (b *body) free() {
+	if b.budget != nil {
+		b.budget.Release(b.held)
+	}
+}
 
-// readImage reads the image file of a request: the body, or its one part.
-func readImage(req api.ClassifyRequestObject, b *body) ([]byte, error) {
-	data, err := readBody(req)
+// extendDeadlines gives a long transfer until end. A connection that has no
+// deadlines, as in tests, needs no longer ones.
+func extendDeadlines(w http.ResponseWriter, end time.Time) {
+	c := http.NewResponseController(w)
+	_ = c.SetReadDeadline(end)
+	_ = c.SetWriteDeadline(end.Add(writeMargin))
+}
+
+// readImage reads the image file of a request: the body, or the one part of
+// its form.
+func readImage(form *multipart.Reader, b *body) ([]byte, error) {
+	data, err := readBody(form, b)
 	if err != nil {
 		return nil, err
 	}
@@ -172,11 +197,11 @@ func readImage(req api.ClassifyRequestObject, b *body) ([]byte, error) {
 	return data, nil
 }
 
-func readBody(req api.ClassifyRequestObject) ([]byte, error) {
-	if req.MultipartBody == nil {
-		return io.ReadAll(req.Body)
+func readBody(form *multipart.Reader, b *body) ([]byte, error) {
+	if form == nil {
+		return io.ReadAll(b)
 	}
-	part, err := imagePart(req.MultipartBody)
+	part, err := imagePart(form)
 	if err != nil {
 		return nil, err
 	}
@@ -184,7 +209,7 @@ func readBody(req api.ClassifyRequestObject) ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", errMultipart, err)
 	}
-	switch extra, err := req.MultipartBody.NextPart(); {
+	switch extra, err := form.NextPart(); {
 	case err == io.EOF:
 		return data, nil
 	case err != nil:

@@ -46,7 +46,7 @@ func (h handlers) Classify(ctx context.Context, req api.ClassifyRequestObject) (
 		return nil, err
 	}
 
-	data, err := readImage(req, info.body)
+	data, err := readImage(req.MultipartBody, info.body)
 	if err != nil {
 		return nil, err
 	}
@@ -64,25 +64,28 @@ func (h handlers) Classify(ctx context.Context, req api.ClassifyRequestObject) (
 	info.timing = &timing
 	h.metrics.stages(info.target, timing)
 	answer := api.Classify200JSONResponse{
-		Model:     session.entry.name,
-		ModelHash: m.Hash,
-		Target:    info.target,
-		Timing:    timing,
-		Image: api.Image{
-			Format: result.image.Format, Width: result.image.Width, Height: result.image.Height,
-			Orientation: result.image.Orientation, Bytes: int64(len(data)),
-		},
-		RequestId: info.id,
-	}
-	if m.Untrained {
-		answer.Untrained = &m.Untrained
-	}
-	for _, p := range m.Top(result.logits, topK) {
-		answer.Predictions = append(answer.Predictions, api.Prediction{
-			Index: p.Index, Label: p.Label, Probability: p.Probability, Logit: p.Logit,
-		})
+		Model:       session.entry.name,
+		ModelHash:   m.Hash,
+		Target:      info.target,
+		Timing:      timing,
+		Image:       imageOf(result.image, data),
+		Untrained:   optional(m.Untrained),
+		Predictions: predictions(m, result.logits, topK),
+		RequestId:   info.id,
 	}
 	return answer, nil
+}
+
+func imageOf(i preprocess.Info, file []byte) api.Image {
+	return api.Image{Format: i.Format, Width: i.Width, Height: i.Height, Orientation: i.Orientation, Bytes: int64(len(file))}
+}
+
+func predictions(m *model.Model, logits []float32, topK int) []api.Prediction {
+	var all []api.Prediction
+	for _, p := range m.Top(logits, topK) {
+		all = append(all, api.Prediction{Index: p.Index, Label: p.Label, Probability: p.Probability, Logit: p.Logit})
+	}
+	return all
 }
 
 // resolve returns the canonical target; nil stands for the default.
@@ -145,12 +148,16 @@ func (h handlers) infer(ctx context.Context, s *session, c *backend.Classifier, 
 		return nil, err
 	}
 	lap(&r.timing.InferenceMs)
-	for _, l := range r.logits {
+	return &r, checkFinite(s, r.logits)
+}
+
+func checkFinite(s *session, logits []float32) error {
+	for _, l := range logits {
 		if math.IsNaN(float64(l)) || math.IsInf(float64(l), 0) {
-			return nil, fmt.Errorf("%w: the output of %s on %s for this image holds %v", errNotFinite, s.entry.name, s.target, l)
+			return fmt.Errorf("%w: the output of %s on %s for this image holds %v", errNotFinite, s.entry.name, s.target, l)
 		}
 	}
-	return &r, nil
+	return nil
 }
 
 // input lends one input tensor, [H W 3]; put gives it back.

@@ -19,17 +19,25 @@ var (
 	errClientGone      = errors.New("the client went away")
 	errWrongHost       = errors.New("wrong host")
 	errCrossOrigin     = errors.New("cross-origin request refused")
+	errToken           = errors.New("token required")
+	errChangesDisabled = errors.New("changes are switched off")
 	errNotFound        = errors.New("not found")
 	errMethod          = errors.New("method not allowed")
 	errQuery           = errors.New("invalid query")
 	errModelRequired   = errors.New("model required")
 	errUnknownModel    = errors.New("unknown model")
 	errCheckpoint      = errors.New("invalid checkpoint")
+	errNameTaken       = errors.New("name taken")
+	errModelsFull      = errors.New("too many models")
+	errBuiltIn         = errors.New("built-in model")
+	errStorage         = errors.New("models folder not writable")
+	errNoTraces        = errors.New("no traces")
 	errContentEncoding = errors.New("unsupported content encoding")
 	errBodyTooLarge    = errors.New("body too large")
 	errSlowBody        = errors.New("body too slow")
 	errOverloaded      = errors.New("too many uploads")
 	errBody            = errors.New("malformed body")
+	errEmptyBody       = errors.New("empty body")
 	errMultipart       = errors.New("invalid multipart body")
 	errQueueFull       = errors.New("too many requests wait")
 	errNotReady        = errors.New("not ready")
@@ -66,6 +74,13 @@ var problems = []problem{
 		"A browser sent the request on behalf of a web page of another origin. Such pages must not drive this server.",
 		"Send the request from a page that this server serves, or from a program that is not a browser."},
 
+	{errChangesDisabled, "changes-disabled", http.StatusForbidden, "Changes are switched off",
+		"The request would change the models folder, and this server was started without a token, so that it takes no changes from anybody.",
+		"Start the server with --token-file FILE, a file that holds a token of at least 16 characters."},
+	{errToken, "token-required", http.StatusUnauthorized, "Token required",
+		"The request would change the models folder, and does not bear this server's token.",
+		"Send the token in the file that the server was started with: -H \"Authorization: Bearer $(cat token)\"."},
+
 	{errNotFound, "not-found", http.StatusNotFound, "Not found",
 		"There is nothing under this path.",
 		"See /docs for what there is."},
@@ -90,7 +105,19 @@ var problems = []problem{
 		"Use a name that GET /models lists. The server looks at its models folder when it starts and on SIGHUP."},
 	{errCheckpoint, "invalid-checkpoint", http.StatusUnprocessableEntity, "Invalid checkpoint",
 		"The model's file cannot be used: it is damaged, or not an EdgeViT, or clashes with another file. The findings say everything that is wrong.",
-		"Replace the file and send the server SIGHUP, or use another model."},
+		"Replace the file and send the server SIGHUP, or use another model. An upload with findings has left nothing behind."},
+	{errNameTaken, "name-taken", http.StatusConflict, "Name taken",
+		"A file of the models folder has this name already, be it a model that failed or a sidecar. Nothing is overwritten.",
+		"Choose another name, or send DELETE /models/NAME first."},
+	{errModelsFull, "models-full", http.StatusConflict, "Too many models",
+		"The models folder holds as many checkpoints as the server serves.",
+		"Send DELETE /models/NAME for one that is no longer wanted."},
+	{errBuiltIn, "built-in-model", http.StatusConflict, "Built-in model",
+		"The model is part of the program and has no file that could be removed.",
+		"Leave it: demo goes once the models folder has a checkpoint, and random models cost nothing until they are used."},
+	{errStorage, "storage-unavailable", http.StatusServiceUnavailable, "Models folder not writable",
+		"The models folder cannot be changed, for the reason given: it is read-only, on a full disk, or not there and cannot be made.",
+		"Start the server with --models and a folder that it may write to, or make room."},
 
 	{errContentEncoding, "unsupported-content-encoding", http.StatusUnsupportedMediaType, "Unsupported content encoding",
 		"The body's Content-Encoding is none that the server undoes.",
@@ -108,12 +135,13 @@ var problems = []problem{
 		"The body ends early, or is not what its Content-Encoding or Transfer-Encoding says.",
 		"Send the image file as it is: curl --data-binary @photo.jpg"},
 	{errMultipart, "invalid-multipart", http.StatusBadRequest, "Invalid multipart body",
-		"A multipart/form-data body must hold exactly one part, named image.",
-		"Send curl -F image=@photo.jpg, or the file itself as the body."},
+		"A multipart/form-data body must hold exactly one part, named image. A checkpoint is not taken in this form.",
+		"Send curl -F image=@photo.jpg, or the file itself as the body: curl --data-binary @FILE"},
 
 	{preprocess.ErrEmpty, "empty-body", http.StatusBadRequest, "Empty body",
-		"The request has no image.",
-		"Send the image file as the body: curl --data-binary @photo.jpg"},
+		"The request has no body where an image or a checkpoint is wanted.",
+		"Send the file as the body: curl --data-binary @photo.jpg"},
+	{errEmptyBody, "empty-body", http.StatusBadRequest, "Empty body", "", ""},
 	{preprocess.ErrTooLarge, "image-too-large", http.StatusRequestEntityTooLarge, "Image too large",
 		"The image has more pixels, longer sides or more scans than the server decodes, or its header claims so.",
 		"Scale the image down: the model looks at a few hundred pixels a side at most."},
@@ -136,6 +164,9 @@ var problems = []problem{
 	{errNotFinite, "not-finite", http.StatusInternalServerError, "Output not finite",
 		"The model's output for this image holds a NaN or an infinity, so that there is no answer.",
 		"Try a target of higher precision. If all targets say so, the checkpoint's weights are broken."},
+	{errNoTraces, "no-traces", http.StatusUnprocessableEntity, "Target without traces",
+		"The comparison was to be layer by layer, and a target that was asked for does not show the outputs of its nodes.",
+		"Leave out layers, or that target."},
 	{backend.ErrUnavailable, "target-unavailable", http.StatusServiceUnavailable, "Target unavailable",
 		"The target cannot run on this machine, for the reason given: a library or a device is missing.",
 		"Do what the reason says, or use a target that GET /backends calls available."},
@@ -177,27 +208,15 @@ func (s *Server) fail(w http.ResponseWriter, r *http.Request, err error) {
 	p := problemOf(err)
 	info := infoOf(r.Context())
 	info.err = err
-	answer := api.Problem{
-		Type:      "/problems/" + p.slug,
-		Title:     p.title,
-		Status:    p.status,
-		Detail:    clip(err.Error(), maxDetail),
-		Instance:  clip(r.URL.EscapedPath(), maxDetail),
-		RequestId: info.id,
-	}
 	switch {
-	case p.err == errInternal:
-		answer.Detail = errInternal.Error()
 	case p.status == http.StatusTooManyRequests:
 		w.Header().Set("Retry-After", strconv.Itoa(int(retryAfter.Seconds())))
+	case p.status == http.StatusUnauthorized:
+		w.Header().Set("WWW-Authenticate", "Bearer")
 	case p.err == errContentEncoding:
 		w.Header().Set("Accept-Encoding", "gzip, deflate")
 	}
-	var invalid *invalidModel
-	if errors.As(err, &invalid) {
-		answer.Findings = invalid.findings
-	}
-	body, err := json.Marshal(answer)
+	body, err := json.Marshal(p.describe(err, info))
 	if err != nil {
 		panic(err) // strings and numbers always marshal
 	}
@@ -205,6 +224,26 @@ func (s *Server) fail(w http.ResponseWriter, r *http.Request, err error) {
 	w.Header().Set("Cache-Control", "no-store")
 	w.WriteHeader(p.status)
 	w.Write(body)
+}
+
+// describe is the problem document of err, which p is the row of.
+func (p problem) describe(err error, info *requestInfo) api.Problem {
+	answer := api.Problem{
+		Type:      "/problems/" + p.slug,
+		Title:     p.title,
+		Status:    p.status,
+		Detail:    clip(err.Error(), maxDetail),
+		Instance:  clip(info.path, maxDetail),
+		RequestId: info.id,
+	}
+	if p.err == errInternal {
+		answer.Detail = errInternal.Error()
+	}
+	var invalid *invalidModel
+	if errors.As(err, &invalid) {
+		answer.Findings = invalid.findings
+	}
+	return answer
 }
 
 // clip shortens s to n bytes, without cutting a character.

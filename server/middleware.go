@@ -3,6 +3,8 @@ package server
 import (
 	"context"
 	"crypto/rand"
+	"crypto/sha256"
+	"crypto/subtle"
 	"errors"
 	"fmt"
 	"net"
@@ -25,6 +27,7 @@ import (
 // requestInfo is what the handlers of one request tell its log line.
 type requestInfo struct {
 	id    string
+	path  string // as sent, escaped
 	start time.Time
 	body  *body
 	err   error
@@ -44,7 +47,7 @@ var requestID = regexp.MustCompile(`^[A-Za-z0-9._-]{1,64}$`)
 // writes its one log line.
 func (s *Server) observe(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		info := &requestInfo{id: r.Header.Get("X-Request-ID"), start: time.Now()}
+		info := &requestInfo{id: r.Header.Get("X-Request-ID"), path: r.URL.EscapedPath(), start: time.Now()}
 		if !requestID.MatchString(info.id) {
 			info.id = rand.Text()
 		}
@@ -53,8 +56,9 @@ func (s *Server) observe(next http.Handler) http.Handler {
 		ww := middleware.NewWrapResponseWriter(w, r.ProtoMajor)
 		defer func() {
 			p := recover()
-			if p == http.ErrAbortHandler {
-				panic(p) // the one panic that the net/http server expects
+			if p == http.ErrAbortHandler { // the one panic that the net/http server expects
+				s.record(r, ww, info)
+				panic(p)
 			}
 			if p != nil {
 				err := fmt.Errorf("panic: %v\n%s", p, debug.Stack())
@@ -113,7 +117,8 @@ func (s *Server) record(r *http.Request, w middleware.WrapResponseWriter, info *
 }
 
 // secureHeaders makes a browser believe what the server says and nothing else.
-// No page of the server runs a script or loads anything but its own style.
+// No page of the server but web's runs a script or loads anything but its own
+// style.
 func secureHeaders(next http.Handler) http.Handler {
 	policy := "default-src 'none'; style-src '" + styleHash + "'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -189,12 +194,43 @@ func (s *Server) checkOrigin() func(http.Handler) http.Handler {
 // those that are repeated or empty.
 func (s *Server) checkQuery(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if err := queryError(r.URL.RawQuery, s.parameters[chi.RouteContext(r.Context()).RoutePattern()]); err != nil {
+		if err := queryError(r.URL.RawQuery, s.rules[routeOf(r)].parameters); err != nil {
 			s.fail(w, r, fmt.Errorf("%w: %w", errQuery, err))
 			return
 		}
 		next.ServeHTTP(w, r)
 	})
+}
+
+// checkToken lets only those who bear the token reach an operation that the
+// contract guards by it.
+func (s *Server) checkToken(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if s.rules[routeOf(r)].guarded {
+			if err := s.tokenError(r.Header.Values("Authorization")); err != nil {
+				s.fail(w, r, err)
+				return
+			}
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+func (s *Server) tokenError(header []string) error {
+	if s.token == nil {
+		return fmt.Errorf("%w: the server was started without --token-file", errChangesDisabled)
+	}
+	if len(header) != 1 {
+		return fmt.Errorf("%w: send one header Authorization: Bearer TOKEN", errToken)
+	}
+	scheme, sent, _ := strings.Cut(header[0], " ")
+	// The sums have one length, so that the comparison takes the same time for
+	// whatever is sent.
+	sum := sha256.Sum256([]byte(strings.TrimSpace(sent)))
+	if !strings.EqualFold(scheme, "Bearer") || subtle.ConstantTimeCompare(sum[:], s.token[:]) != 1 {
+		return fmt.Errorf("%w: the one that was sent is not this server's", errToken)
+	}
+	return nil
 }
 
 func queryError(query string, known map[string]bool) error {
@@ -222,7 +258,7 @@ func (s *Server) notFound(w http.ResponseWriter, r *http.Request) {
 
 func (s *Server) methodNotAllowed(w http.ResponseWriter, r *http.Request) {
 	var allowed []string
-	for _, method := range []string{http.MethodGet, http.MethodPost} {
+	for _, method := range []string{http.MethodGet, http.MethodPost, http.MethodDelete} {
 		if s.router.Match(chi.NewRouteContext(), method, r.URL.Path) {
 			allowed = append(allowed, method)
 			if method == http.MethodGet {

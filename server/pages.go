@@ -11,7 +11,6 @@ import (
 	"fmt"
 	"html/template"
 	"maps"
-	"net/http"
 	"path"
 	"regexp"
 	"slices"
@@ -45,17 +44,6 @@ func render(page string, data any) (*bytes.Buffer, error) {
 		return nil, fmt.Errorf("page %s: %w", page, err)
 	}
 	return &b, nil
-}
-
-// index is the page at the root.
-func (s *Server) index(w http.ResponseWriter, r *http.Request) {
-	page, err := render("index", map[string]string{"Host": r.Host, "Version": s.version})
-	if err != nil {
-		s.fail(w, r, err)
-		return
-	}
-	w.Header().Set("Content-Type", "text/html; charset=utf-8")
-	w.Write(page.Bytes())
 }
 
 // Spec answers the contract as written.
@@ -102,6 +90,7 @@ type (
 	docsOperation struct {
 		Method, Path, ID, Summary, Description string
 		Parameters                             []docsField
+		Guarded                                bool // by the token
 		Bodies                                 []string
 		Answers                                []docsAnswer
 		Examples                               []docsExample
@@ -141,7 +130,7 @@ func renderDocs(spec *openapi3.T) ([]byte, error) {
 		return cmp.Or(cmp.Compare(order[a.Tags[0]], order[b.Tags[0]]), cmp.Compare(a.path, b.path))
 	})
 	for _, op := range operations {
-		d := docsOperation{Method: op.method, Path: op.path, ID: op.OperationID, Summary: op.Summary, Description: op.Description}
+		d := docsOperation{Method: op.method, Path: op.path, ID: op.OperationID, Summary: op.Summary, Description: op.Description, Guarded: guarded(op.Operation)}
 		for _, p := range op.Parameters {
 			d.Parameters = append(d.Parameters, docsField{Name: p.Value.Name, In: p.Value.In, Type: typeOf(p.Value.Schema), Description: p.Value.Description, Required: p.Value.Required})
 		}

@@ -1,8 +1,9 @@
 // Package server is the HTTP API: it serves the contract in package api with
 // the models of a folder on the targets of a backend registry.
 //
-// Read classify.go first, the way of an image. store.go holds models and
-// sessions, admission.go the CPU tokens, body.go the limits of what is
+// Read classify.go first, the way of an image; compare.go sends it through
+// several targets. store.go holds models and sessions, upload.go what changes
+// their folder, admission.go the CPU tokens, body.go the limits of what is
 // uploaded, middleware.go what every request passes, errors.go the one table
 // from errors to answers.
 package server
@@ -10,6 +11,7 @@ package server
 import (
 	"cmp"
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"net"
@@ -29,6 +31,7 @@ import (
 
 	"edgevit/api"
 	"edgevit/backend"
+	"edgevit/checkpoint"
 	"edgevit/model"
 	"edgevit/preprocess"
 )
@@ -39,6 +42,7 @@ const (
 	readHeaderTimeout = 5 * time.Second
 	idleTimeout       = 2 * time.Minute
 	drainTimeout      = 25 * time.Second
+	writeMargin       = 10 * time.Second // past a request's deadline, to write its answer
 )
 
 // Config says what is served. Only Registry is required.
@@ -59,6 +63,12 @@ type Config struct {
 	Threads int
 	// Limits of uploads and images; the zero value: preprocess.DefaultLimits.
 	Limits preprocess.Limits
+	// Token is what a request must bear that changes the models folder; empty:
+	// nobody may change it.
+	Token string
+	// CheckpointBytes is the longest checkpoint that is taken in; 0, which is
+	// also the most: checkpoint.DefaultMaxBytes.
+	CheckpointBytes int64
 	// Queue is how many requests may wait for a session; 0: 64.
 	Queue int
 	// Deadline of a request from its header to its answer; 0: 30 s.
@@ -80,16 +90,22 @@ type Server struct {
 	connections int
 	version     string
 	hosts       map[string]bool
+	transfer    time.Duration
+	token       *[sha256.Size]byte // its sum; nil: there is none
+	checkpoints int64              // bytes of one upload
 	bodies      *semaphore.Weighted
+	uploads     *semaphore.Weighted // checkpoints that come in
+	exports     *semaphore.Weighted // models that go out
+	traces      *semaphore.Weighted // comparisons layer by layer
 	admission   *admission
 	store       *store
 	metrics     *metrics
 
-	router     *chi.Mux
-	parameters map[string]map[string]bool // query parameters by route
-	docs       []byte                     // the page
-	initial    []*entry                   // found by New, loaded by Start
-	draining   atomic.Bool
+	router   *chi.Mux
+	rules    map[string]rules // by routeOf
+	docs     []byte           // the page
+	initial  []*entry         // found by New, loaded by Start
+	draining atomic.Bool
 }
 
 // New makes a server and looks at the models folder, but loads nothing. The
@@ -99,6 +115,9 @@ func New(c Config) (*Server, error) {
 	target, err := c.Registry.Resolve(cmp.Or(c.DefaultTarget, "purego"))
 	if err != nil {
 		return nil, fmt.Errorf("default target: %w", err)
+	}
+	if c.CheckpointBytes < 0 || c.CheckpointBytes > checkpoint.DefaultMaxBytes {
+		return nil, fmt.Errorf("largest checkpoint: %d bytes, want 1 to %d", c.CheckpointBytes, int64(checkpoint.DefaultMaxBytes))
 	}
 	if c.Log == nil {
 		c.Log = zap.NewNop()
@@ -117,8 +136,20 @@ func New(c Config) (*Server, error) {
 		connections: cmp.Or(c.Connections, 2048),
 		version:     c.Version,
 		hosts:       map[string]bool{},
+		transfer:    transferTime,
+		checkpoints: cmp.Or(c.CheckpointBytes, checkpoint.DefaultMaxBytes),
 		bodies:      semaphore.NewWeighted(maxBodies),
+		uploads:     semaphore.NewWeighted(maxUploads),
+		exports:     semaphore.NewWeighted(maxExports),
+		traces:      semaphore.NewWeighted(1),
 		admission:   newAdmission(runtime.GOMAXPROCS(0), cmp.Or(c.Queue, 64)),
+	}
+	if c.Token != "" {
+		if len(c.Token) < minToken {
+			return nil, fmt.Errorf("token: it has %d characters, want at least %d", len(c.Token), minToken)
+		}
+		sum := sha256.Sum256([]byte(c.Token))
+		s.token = &sum
 	}
 	for _, host := range c.AllowedHosts {
 		s.hosts[normalHost(host)] = true
@@ -145,24 +176,42 @@ func New(c Config) (*Server, error) {
 	if s.docs, err = renderDocs(spec); err != nil {
 		return nil, err
 	}
-	s.parameters = queryParameters(spec)
+	s.rules = rulesOf(spec)
 	s.router = s.routes()
 	return s, nil
 }
 
-func queryParameters(spec *openapi3.T) map[string]map[string]bool {
-	all := map[string]map[string]bool{}
+// rules are what the server itself checks of an operation of the contract.
+type rules struct {
+	parameters map[string]bool // of the query
+	guarded    bool            // by the token
+}
+
+func rulesOf(spec *openapi3.T) map[string]rules {
+	all := map[string]rules{}
 	for path, item := range spec.Paths.Map() {
-		all[path] = map[string]bool{}
-		for _, op := range item.Operations() {
+		for method, op := range item.Operations() {
+			o := rules{parameters: map[string]bool{}, guarded: guarded(op)}
 			for _, p := range op.Parameters {
 				if p.Value.In == openapi3.ParameterInQuery {
-					all[path][p.Value.Name] = true
+					o.parameters[p.Value.Name] = true
 				}
 			}
+			all[method+" "+path] = o
 		}
 	}
 	return all
+}
+
+func guarded(op *openapi3.Operation) bool { return op.Security != nil && len(*op.Security) > 0 }
+
+// routeOf is the request's operation, such as "GET /models/{name}".
+func routeOf(r *http.Request) string {
+	method := r.Method
+	if method == http.MethodHead {
+		method = http.MethodGet
+	}
+	return method + " " + chi.RouteContext(r.Context()).RoutePattern()
 }
 
 func (s *Server) routes() *chi.Mux {
@@ -170,7 +219,9 @@ func (s *Server) routes() *chi.Mux {
 	r.Use(s.observe, s.limitReading, secureHeaders, s.checkHost, s.checkOrigin(), middleware.GetHead)
 	r.NotFound(s.notFound)
 	r.MethodNotAllowed(s.methodNotAllowed)
-	r.Get("/", s.index)
+	for path, file := range webFiles {
+		r.Get(path, file.serve)
+	}
 	strict := api.NewStrictHandlerWithOptions(handlers{s}, nil, api.StrictHTTPServerOptions{
 		// The strict server itself decodes nothing but multipart bodies.
 		RequestErrorHandlerFunc: func(w http.ResponseWriter, r *http.Request, err error) {
@@ -180,7 +231,7 @@ func (s *Server) routes() *chi.Mux {
 	})
 	api.HandlerWithOptions(strict, api.ChiServerOptions{
 		BaseRouter:  r,
-		Middlewares: []api.MiddlewareFunc{s.prepareBody, s.checkQuery}, // the last is outermost
+		Middlewares: []api.MiddlewareFunc{s.prepareBody, s.checkQuery, s.checkToken}, // the last is outermost
 		ErrorHandlerFunc: func(w http.ResponseWriter, r *http.Request, err error) {
 			s.fail(w, r, paramError(err))
 		},
@@ -195,6 +246,7 @@ func (s *Server) Handler() http.Handler { return s.router }
 // Start begins to load the models and to warm the default one, in the
 // background. It is called once.
 func (s *Server) Start() {
+	s.store.removeCut()
 	s.store.start(func() {
 		s.store.reloading.Lock()
 		defer s.store.reloading.Unlock()
@@ -217,8 +269,8 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 		Handler:           s.Handler(),
 		ReadHeaderTimeout: readHeaderTimeout,
 		IdleTimeout:       idleTimeout,
-		WriteTimeout:      s.deadline + 10*time.Second, // a client that does not read its answer
-		MaxHeaderBytes:    maxHeaderBytes - 4096,       // net/http adds 4096
+		WriteTimeout:      s.deadline + writeMargin, // a client that does not read its answer
+		MaxHeaderBytes:    maxHeaderBytes - 4096,    // net/http adds 4096
 		BaseContext:       func(net.Listener) context.Context { return requests },
 		ErrorLog:          zap.NewStdLog(s.log),
 	}

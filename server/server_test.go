@@ -301,6 +301,12 @@ func checkContract(t testing.TB, r *http.Request, resp *http.Response) {
 			t.Fatalf("%s %s: status %d is not in the contract\n%s", r.Method, r.URL, resp.StatusCode, body)
 		}
 		content := answer.Value.Content[media]
+		if answer.Value.Content == nil {
+			if len(body) > 0 || media != "" {
+				t.Errorf("%s %s: status %d has a body, %q", r.Method, r.URL, resp.StatusCode, media)
+			}
+			return
+		}
 		if content == nil {
 			t.Fatalf("%s %s: Content-Type %q of status %d is not in the contract", r.Method, r.URL, media, resp.StatusCode)
 		}
@@ -324,10 +330,15 @@ func checkContract(t testing.TB, r *http.Request, resp *http.Response) {
 }
 
 func operation(spec *openapi3.T, r *http.Request) *openapi3.Operation {
+	method := r.Method
+	if method == http.MethodHead {
+		method = http.MethodGet
+	}
+	sent := strings.Split(r.URL.Path, "/")
 	for path, item := range spec.Paths.Map() {
-		prefix, _, parameter := strings.Cut(path, "{")
-		if path == r.URL.Path || parameter && strings.HasPrefix(r.URL.Path, prefix) {
-			return item.Operations()[r.Method]
+		parts := strings.Split(path, "/")
+		if slices.EqualFunc(parts, sent, func(part, sent string) bool { return part == sent || strings.HasPrefix(part, "{") }) {
+			return item.Operations()[method]
 		}
 	}
 	return nil
@@ -862,8 +873,7 @@ func TestPages(t *testing.T) {
 		path, media string
 		want        []string
 	}{
-		{"/", "text/html; charset=utf-8", []string{"curl --data-binary @photo.jpg http://example.com/classify", `href="/docs"`}},
-		{"/docs", "text/html", []string{"<code>/classify</code>", "top_k", `href="/problems/queue-full"`, "Subtracted from red", "&#34;predictions&#34;", "multipart/form-data"}},
+		{"/docs", "text/html", []string{"<code>/classify</code>", "top_k", `href="/problems/queue-full"`, "Subtracted from red", "&#34;predictions&#34;", "multipart/form-data", "Authorization: Bearer TOKEN", `href="/problems/name-taken"`}},
 		{"/openapi.yaml", "application/yaml", []string{"openapi: 3.1.0"}},
 		{"/problems/queue-full", "text/html", []string{"Too many requests wait", "Retry-After"}},
 	} {
@@ -892,6 +902,41 @@ func TestPages(t *testing.T) {
 		if csp := resp.Header.Get("Content-Security-Policy"); !strings.Contains(csp, "default-src 'none'") || !strings.Contains(csp, styleHash) {
 			t.Errorf("%s: Content-Security-Policy %q", c.path, csp)
 		}
+	}
+	for _, c := range []struct {
+		path, media string
+		want        []string
+	}{
+		{"/", "text/html; charset=utf-8", []string{`href="/docs"`, `href="/models"`, `href="/backends"`, `type="file"`, `src="/app.js"`}},
+		{"/app.js", "text/javascript; charset=utf-8", []string{"/compare?"}},
+		{"/style.css", "text/css; charset=utf-8", []string{"prefers-color-scheme: dark"}},
+		{"/cat.jpg", "image/jpeg", nil},
+	} {
+		resp := s.get(t, c.path)
+		body := string(read(t, resp))
+		if resp.StatusCode != 200 || resp.Header.Get("Content-Type") != c.media || resp.Header.Get("Content-Security-Policy") != webPolicy {
+			t.Errorf("%s: %d, %v", c.path, resp.StatusCode, resp.Header)
+		}
+		for _, want := range c.want {
+			if !strings.Contains(body, want) {
+				t.Errorf("%s: no %q", c.path, want)
+			}
+		}
+		// Other hosts, markup made of text, and styles and scripts that the
+		// policy would refuse.
+		for _, wrong := range []string{"http://", "https://", "innerHTML", "outerHTML", "insertAdjacentHTML", "document.write", "eval(", " style=", "<style", " onclick="} {
+			if rest := strings.ReplaceAll(body, "http://HOST/", ""); strings.Contains(rest, wrong) {
+				t.Errorf("%s: has %q", c.path, wrong)
+			}
+		}
+		r := httptest.NewRequest(http.MethodGet, c.path, nil)
+		r.Header.Set("If-None-Match", resp.Header.Get("ETag"))
+		if again := s.do(t, r); again.StatusCode != http.StatusNotModified {
+			t.Errorf("%s: %d with its ETag, want 304", c.path, again.StatusCode)
+		}
+	}
+	if resp := s.get(t, "/web.go"); resp.StatusCode != 404 {
+		t.Errorf("/web.go: %d", resp.StatusCode)
 	}
 	if got := read(t, s.get(t, "/openapi.yaml")); !bytes.Equal(got, api.YAML) {
 		t.Error("/openapi.yaml is not the file")

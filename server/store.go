@@ -51,9 +51,13 @@ type store struct {
 	// loading is held while a model is loaded, reloading for a whole scan.
 	loading, reloading sync.Mutex
 
+	// scanning is held while the folder is looked at or changed.
+	scanning sync.Mutex
+
 	mu          sync.Mutex
 	entries     map[string]*entry
-	unserved    []*entry // files without a name of their own: failed
+	wanted      map[string]*entry // what the last scan found
+	unserved    []*entry          // files without a name of their own: failed
 	defaultName string
 	settled     bool  // everything found at the start is loaded or failed
 	warmErr     error // of the last attempt to warm the default session
@@ -111,6 +115,13 @@ func (e *invalidModel) Unwrap() error { return errCheckpoint }
 
 // scan looks at the folder and returns the entries to load, the default first.
 func (st *store) scan() ([]*entry, error) {
+	st.scanning.Lock()
+	defer st.scanning.Unlock()
+	return st.look()
+}
+
+// look is scan for who holds scanning.
+func (st *store) look() ([]*entry, error) {
 	files, err := os.ReadDir(st.dir)
 	if st.dir == "" || errors.Is(err, fs.ErrNotExist) {
 		files = nil
@@ -146,7 +157,7 @@ func (st *store) scan() ([]*entry, error) {
 
 	st.mu.Lock()
 	defer st.mu.Unlock()
-	st.unserved = unserved
+	st.wanted, st.unserved = found, unserved
 	st.defaultName = st.wantDefault
 	if st.defaultName == "" && len(found) == 1 && checkpoints <= 1 {
 		for name := range found {
@@ -283,7 +294,8 @@ func (st *store) loadEntry(e *entry) {
 
 	st.mu.Lock()
 	defer st.mu.Unlock()
-	if old := st.entries[e.name]; old != e && !e.retired && !st.closed {
+	// Another scan may have found another file of that name, or none.
+	if old := st.entries[e.name]; old != e && st.wanted[e.name] == e && !st.closed {
 		if old != nil {
 			st.retire(old)
 		}
@@ -373,6 +385,15 @@ func (e *entry) ready(ctx context.Context) (*model.Model, error) {
 // acquire returns the session of a loaded model on a target, which begins to
 // open if it is not open yet. The caller releases it.
 func (st *store) acquire(ctx context.Context, name string, t backend.Target) (*session, error) {
+	all, err := st.acquireAll(ctx, name, []backend.Target{t})
+	if err != nil {
+		return nil, err
+	}
+	return all[0], nil
+}
+
+// acquireAll returns the sessions of one loaded model on each target.
+func (st *store) acquireAll(ctx context.Context, name string, targets []backend.Target) ([]*session, error) {
 	for {
 		e, err := st.find(name)
 		if err != nil {
@@ -381,20 +402,29 @@ func (st *store) acquire(ctx context.Context, name string, t backend.Target) (*s
 		if _, err := e.ready(ctx); err != nil {
 			return nil, err
 		}
-		if s := st.session(e, t); s != nil {
-			return s, nil
+		if all := st.sessions(e, targets); all != nil {
+			return all, nil
 		}
 		// The model was replaced meanwhile: look again.
 	}
 }
 
-// session returns nil if the entry is retired.
-func (st *store) session(e *entry, t backend.Target) *session {
+// sessions returns nil if the entry is retired.
+func (st *store) sessions(e *entry, targets []backend.Target) []*session {
 	st.mu.Lock()
 	defer st.mu.Unlock()
 	if e.retired {
 		return nil
 	}
+	all := make([]*session, len(targets))
+	for i, t := range targets {
+		all[i] = st.session(e, t)
+	}
+	return all
+}
+
+// session counts its caller, who holds mu, as a user.
+func (st *store) session(e *entry, t backend.Target) *session {
 	s := e.sessions[t]
 	if s == nil {
 		s = &session{entry: e, target: t, opened: make(chan struct{})}

@@ -18,6 +18,7 @@ type exec struct {
 	window  [][][]float32 // per worker: the lines in the order of the kernel
 	bytes   [][]uint8     // per worker: a tile of quantized rows
 	scales  [][]float32   // per worker: their scales
+	halves  [][]uint16    // per worker: a tile of rounded rows
 	stats   []float64     // partial sums of norms over a whole feature map
 	in, out []float32     // of the image in progress
 
@@ -49,6 +50,7 @@ func newExec(p *plan) *exec {
 		x.window = append(x.window, make([][]float32, p.kernel))
 		x.bytes = append(x.bytes, make([]uint8, p.bytes))
 		x.scales = append(x.scales, make([]float32, p.scales))
+		x.halves = append(x.halves, make([]uint16, p.halves))
 		if w == 0 {
 			continue
 		}

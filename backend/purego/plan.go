@@ -19,9 +19,10 @@ type plan struct {
 	// lines is the most that the padded lines of a depthwise kernel take, and
 	// kernel the side of the largest one.
 	lines, kernel int
-	// bytes and scales are the most that a tile of quantized rows takes.
-	bytes, scales int
-	weightBytes   int64
+	// bytes, scales and halves are the most that a tile of quantized or
+	// rounded rows takes.
+	bytes, scales, halves int
+	weightBytes           int64
 
 	// Of a plan that is not fused: the place of each node's output and the node
 	// of each step, by Node.Index.
@@ -33,15 +34,16 @@ type plan struct {
 type settings struct {
 	threads int
 	kernels *kernel.Table
-	int8    bool
+	// precision of the products: fp32, bf16 or int8.
+	precision string
 }
 
 // planner makes a plan.
 type planner struct {
 	plan
-	fused bool
-	int8  bool // products of bytes where it pays
-	nodes []*irNode
+	fused     bool
+	precision string
+	nodes     []*irNode
 	// values says where each node's output lives.
 	values  map[*irNode]place
 	buffers []*buffer
@@ -65,7 +67,7 @@ func newPlan(g *graph.Graph, o settings, fused bool) (*plan, error) {
 	if fused {
 		nodes = fuse(nodes)
 	}
-	p := &planner{plan: plan{threads: o.threads, kernels: o.kernels}, fused: fused, int8: o.int8, nodes: nodes, values: map[*irNode]place{}}
+	p := &planner{plan: plan{threads: o.threads, kernels: o.kernels}, fused: fused, precision: o.precision, nodes: nodes, values: map[*irNode]place{}}
 	groups := p.groups()
 	p.place(groups)
 	for _, group := range groups {
@@ -227,7 +229,7 @@ func (p *planner) rows(group []*irNode) step {
 	case graph.Deconv:
 		align = op.Kernel // so that a tile begins and ends with a window
 	case graph.Conv:
-		if cutsPatches(op, group[0].in[0].shape) && !p.quantizes(group[0], op) {
+		if cutsPatches(op, group[0].in[0].shape) && !p.narrows(group[0], op) {
 			align = group[0].shape.W // whole rows of patches
 		}
 	}
@@ -257,7 +259,7 @@ func (p *planner) lowerRow(n *irNode, tile int, scratch func(width int) place) [
 	case graph.Conv:
 		k := op.Kernel * op.Kernel * from.C
 		matrix, bias := convMatrix(n.weights["weight"], c, from.C, op.Kernel), n.bias(c)
-		if cutsPatches(op, from) && !p.quantizes(n, op) {
+		if cutsPatches(op, from) && !p.narrows(n, op) {
 			weight := p.kernels.Pack(matrix, bias, k, c)
 			p.weightBytes += weight.Bytes()
 			return []rowOp{&patches{src: src, dst: dst, from: from, kernel: op.Kernel, weight: weight}}
@@ -272,12 +274,19 @@ func (p *planner) lowerRow(n *irNode, tile int, scratch func(width int) place) [
 		if n.residual != nil {
 			end.residual, end.adds = p.values[n.residual], true
 		}
-		if p.quantizes(n, op) {
+		switch {
+		case !p.narrows(n, op):
+		case p.precision == "int8":
 			weight := p.kernels.PackInt8(matrix, bias, k, c)
 			p.weightBytes += weight.Bytes()
 			p.bytes = max(p.bytes, tile*kernel.QuantizedLine(k))
 			p.scales = max(p.scales, tile)
 			return append(ops, &gemmInt8{src: src, epilogue: end, weight: weight})
+		default:
+			weight := p.kernels.BFloat16.Pack(matrix, bias, k, c)
+			p.weightBytes += weight.Bytes()
+			p.halves = max(p.halves, tile*kernel.RoundedLine(k))
+			return append(ops, &gemmBFloat16{src: src, epilogue: end, weight: weight})
 		}
 		weight := p.kernels.Pack(matrix, bias, k, c)
 		p.weightBytes += weight.Bytes()
@@ -300,12 +309,12 @@ func (p *planner) lowerRow(n *irNode, tile int, scratch func(width int) place) [
 	}
 }
 
-// quantizes says whether a convolution is computed in bytes: all but the first
-// one, whose input is the image, and the head, on whose output the answer
-// depends directly.
-func (p *planner) quantizes(n *irNode, op graph.Conv) bool {
+// narrows says whether a convolution is computed at the lower precision: all but
+// the first one, whose input is the image, and the head, on whose output the
+// answer depends directly.
+func (p *planner) narrows(n *irNode, op graph.Conv) bool {
 	_, first := n.in[0].op.(graph.Input)
-	return p.int8 && op.Groups == 1 && !first && n != p.nodes[len(p.nodes)-1]
+	return p.precision != "fp32" && op.Groups == 1 && !first && n != p.nodes[len(p.nodes)-1]
 }
 
 // cutsPatches says whether a convolution cuts its input into patches that cover

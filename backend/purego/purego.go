@@ -8,6 +8,7 @@
 package purego
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -29,36 +30,60 @@ const name, device = "purego", "cpu"
 // Name is purego.
 func (Backend) Name() string { return name }
 
-// Targets are the CPU in float32, and with the convolutions in bytes: weights
-// quantized by output channel, activations by pixel as they come; norms,
-// softmax, GELU, depthwise convolutions and residuals stay in float32.
+// Targets are the CPU in float32, and with the dense convolutions in bfloat16,
+// or in bytes: weights quantized by output channel, activations by pixel as
+// they come. Norms, softmax, GELU, depthwise convolutions and residuals stay in
+// float32.
 func (Backend) Targets() []backend.Target {
-	return []backend.Target{{Backend: name, Device: device, Precision: "fp32"}, {Backend: name, Device: device, Precision: "int8"}}
-}
-
-// Probe finds the engine available everywhere.
-func (b Backend) Probe(context.Context) []backend.TargetStatus {
-	var all []backend.TargetStatus
-	for _, t := range b.Targets() {
-		all = append(all, backend.TargetStatus{Target: t, Available: true})
+	var all []backend.Target
+	for _, p := range []string{"fp32", "bf16", "int8"} {
+		all = append(all, backend.Target{Backend: name, Device: device, Precision: p})
 	}
 	return all
 }
 
+// Probe finds the engine available everywhere, bfloat16 where the processor has
+// an instruction for it.
+func (b Backend) Probe(context.Context) []backend.TargetStatus {
+	var all []backend.TargetStatus
+	for _, t := range b.Targets() {
+		s := backend.TargetStatus{Target: t, Available: true}
+		if _, err := choose(t.Precision); err != nil {
+			s.Available, s.Reason = false, err.Error()
+		}
+		all = append(all, s)
+	}
+	return all
+}
+
+// choose returns the kernels for a precision. The error says why there are
+// none.
+func choose(precision string) (*kernel.Table, error) {
+	kernels, err := kernel.Best()
+	if err != nil {
+		return nil, err
+	}
+	if precision == "bf16" && kernels.BFloat16 == nil {
+		return nil, fmt.Errorf("the %s kernels have no products of bfloat16, which need AVX512_BF16; use purego:int8 or purego", kernels.Name)
+	}
+	return kernels, nil
+}
+
 // Open plans g for o.Threads threads.
 func (Backend) Open(_ context.Context, g *graph.Graph, o backend.Options) (backend.Session, error) {
-	if o.Device != "" && o.Device != device || !slices.Contains([]string{"", "fp32", "int8"}, o.Precision) {
-		return nil, fmt.Errorf("%w: device %q, precision %q; the engine has cpu, fp32 and int8", backend.ErrUnsupported, o.Device, o.Precision)
+	if o.Device != "" && o.Device != device || !slices.Contains([]string{"", "fp32", "bf16", "int8"}, o.Precision) {
+		return nil, fmt.Errorf("%w: device %q, precision %q; the engine has cpu; fp32, bf16 and int8", backend.ErrUnsupported, o.Device, o.Precision)
 	}
 	threads := o.Threads
 	if threads < 1 {
 		threads = backend.DefaultThreads()
 	}
-	kernels, err := kernel.Best()
+	precision := cmp.Or(o.Precision, "fp32")
+	kernels, err := choose(precision)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", backend.ErrUnavailable, err)
 	}
-	s := &session{graph: g, settings: settings{threads, kernels, o.Precision == "int8"}}
+	s := &session{graph: g, settings: settings{threads, kernels, precision}}
 	if s.plan, err = newPlan(g, s.settings, true); err != nil {
 		return nil, err
 	}
@@ -155,7 +180,7 @@ func (s *session) Describe() backend.Description {
 	return backend.Description{
 		Threads: s.threads, Provider: s.kernels.Name + " kernels",
 		DelegatedNodes: len(s.graph.Nodes), Nodes: len(s.graph.Nodes),
-		WeightBytes: s.plan.weightBytes, ArenaBytes: 4*int64(s.plan.arena+(s.plan.scratch+s.plan.lines+s.plan.scales)*s.threads) + int64(s.plan.bytes*s.threads),
+		WeightBytes: s.plan.weightBytes, ArenaBytes: 4*int64(s.plan.arena+(s.plan.scratch+s.plan.lines+s.plan.scales)*s.threads) + int64((s.plan.bytes+2*s.plan.halves)*s.threads),
 	}
 }
 

@@ -1,6 +1,7 @@
 package purego_test
 
 import (
+	"errors"
 	"fmt"
 	"testing"
 
@@ -15,8 +16,11 @@ func TestConformance(t *testing.T) { backendtest.Run(t, purego.Backend{}) }
 
 func TestRunAllocatesNothing(t *testing.T) {
 	g := modeltest.Tiny(t).Model.Graph
-	for _, precision := range []string{"fp32", "int8"} {
+	for _, precision := range []string{"fp32", "bf16", "int8"} {
 		s, err := purego.Backend{}.Open(t.Context(), g, backend.Options{Threads: 2, Precision: precision})
+		if errors.Is(err, backend.ErrUnavailable) {
+			continue // bf16 on an older processor
+		}
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -36,7 +40,7 @@ func TestRunAllocatesNothing(t *testing.T) {
 
 func BenchmarkRun(b *testing.B) {
 	for _, preset := range []string{"xxs", "xs", "s"} {
-		for _, precision := range []string{"fp32", "int8"} {
+		for _, precision := range []string{"fp32", "bf16", "int8"} {
 			for _, threads := range []int{1, 2} {
 				b.Run(fmt.Sprintf("%s/%s/threads=%d", preset, precision, threads), func(b *testing.B) {
 					m, err := model.Random(preset)

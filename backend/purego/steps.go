@@ -77,6 +77,24 @@ func (o *gemmInt8) apply(x *exec, w, row, m int) {
 	x.plan.kernels.GemmInt8(g)
 }
 
+// gemmBFloat16 is gemm of rows and weights rounded to bfloat16.
+type gemmBFloat16 struct {
+	src place
+	epilogue
+	weight *kernel.BFloat16Matrix
+}
+
+func (o *gemmBFloat16) apply(x *exec, w, row, m int) {
+	k, n := o.weight.K, o.weight.N
+	line, halves := kernel.RoundedLine(k), x.halves[w]
+	x.plan.kernels.BFloat16.Round(kernel.RoundArgs{Dst: halves, LdDst: line, Src: x.rows(o.src, w, row, k), LdSrc: k, M: m, K: k})
+	g := kernel.BFloat16Args{Dst: x.rows(o.dst, w, row, n), LdDst: n, A: halves, LdA: line, B: o.weight, M: m, GELU: o.gelu}
+	if o.adds {
+		g.Residual, g.LdRes = x.rows(o.residual, w, row, n), n
+	}
+	x.plan.kernels.BFloat16.Gemm(g)
+}
+
 // patches is the product with the patches of an image that they cover whole.
 // Tiles are whole rows of patches.
 type patches struct {

@@ -112,6 +112,12 @@ func TestExitCodes(t *testing.T) {
 	if err := os.WriteFile(broken, []byte("not a checkpoint"), 0o644); err != nil {
 		t.Fatal(err)
 	}
+	short, empty := filepath.Join(dir, "short"), filepath.Join(dir, "empty")
+	for path, text := range map[string]string{short: "secret\n", empty: "\n"} {
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
 	for _, row := range []struct {
 		name string
 		args string
@@ -145,12 +151,28 @@ func TestExitCodes(t *testing.T) {
 		{"verify logits as input", "verify " + tiny + " --input " + logits + " --expect " + logits, exitUsage, "[N C H W]"},
 		{"verify against the input", "verify " + tiny + " --input " + input + " --expect " + input, exitUsage, "want float32 [2 10]"},
 		{"verify without input", "verify " + tiny + " --expect " + logits, exitUsage, "--input"},
+		{"compare with another target", "compare " + cat + " --targets purego,abacus", exitUsage, "abacus"},
+		{"compare two spellings", "compare " + cat + " --targets purego,purego:cpu", exitUsage, "names purego twice"},
+		{"compare less than no times", "compare " + cat + " --repeat=-1", exitUsage, "--repeat"},
+		{"compare at no threshold", "compare " + cat + " --threshold 0", exitUsage, "--threshold"},
+		{"compare more classes", "compare " + cat + " --top-k 11", exitUsage, "want 1..10"},
+		{"compare a missing image", "compare nowhere.jpg --targets purego", exitNo, "nowhere.jpg"},
+		{"export to an unknown format", "export " + tiny + " --format gguf --out " + dir + "/x", exitUsage, `unknown format "gguf", want`},
+		{"export into no folder", "export " + tiny + " --format safetensors --out " + dir + "/no/x.safetensors", exitUsage, "no such file"},
+		{"export without a file", "export " + tiny + " --format safetensors", exitUsage, "--out"},
+		{"serve with a short token", "serve --listen 127.0.0.1:0 --token-file " + short, exitUsage, "at least 16"},
+		{"serve with an empty token", "serve --listen 127.0.0.1:0 --token-file " + empty, exitUsage, "is empty"},
+		{"serve without its token", "serve --listen 127.0.0.1:0 --token-file " + dir + "/nothing", exitUsage, "token file"},
+		{"serve checkpoints of 1 TB", "serve --listen 127.0.0.1:0 --max-checkpoint-bytes 1000000000000", exitUsage, "largest checkpoint"},
 		{"preprocess a missing image", "preprocess nowhere.jpg --size 64 --out " + dir, exitNo, "nowhere.jpg"},
 		{"preprocess to no size", "preprocess " + cat + " --size 0 --out " + dir, exitUsage, "size 0"},
 		{"preprocess two of one name", "preprocess " + cat + " " + cat + " --size 8 --out " + dir, exitUsage, "would both be written"},
 		{"healthy without a service", "healthy --listen 127.0.0.1:1", exitNo, "127.0.0.1:1"},
 		{"serve an unknown target", "serve --listen 127.0.0.1:0 --default-target abacus", exitUsage, "abacus"},
 		{"serve an unknown model", "serve --listen 127.0.0.1:0 --default-model resnet", exitUsage, "resnet"},
+		{"serve with no queue", "serve --queue 0", exitUsage, "--queue must be more than 0"},
+		{"serve with negative threads", "serve --threads=-3", exitUsage, "--threads must not be negative"},
+		{"serve a file as folder", "serve --models " + tiny, exitUsage, "is not a folder"},
 		{"serve nowhere", "serve --listen 256.0.0.1:1", exitUsage, "listen"},
 	} {
 		t.Run(row.name, func(t *testing.T) {
@@ -259,7 +281,7 @@ func TestModelsFolder(t *testing.T) {
 // from a file and the environment.
 func TestServe(t *testing.T) {
 	config := filepath.Join(t.TempDir(), "config.yaml")
-	if err := os.WriteFile(config, []byte("serve:\n  log-format: json\n  threads: 1\n"), 0o644); err != nil {
+	if err := os.WriteFile(config, []byte("serve:\n  log-format: json\n  threads: 1\n  listen: 256.0.0.1:1\n"), 0o644); err != nil {
 		t.Fatal(err)
 	}
 	t.Setenv("EDGEVIT_LISTEN", "127.0.0.1:0")

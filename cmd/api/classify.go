@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"math"
 	"os"
 	"path/filepath"
 	"slices"
@@ -160,6 +161,11 @@ func classifyFile(ctx context.Context, b *backend.Classifier, m *model.Model, fi
 	logits := make([]float32, m.Config.Classes)
 	if err := b.Run(ctx, tensor, logits); err != nil {
 		return classifyResult{}, err
+	}
+	for _, l := range logits {
+		if math.IsNaN(float64(l)) || math.IsInf(float64(l), 0) {
+			return classifyResult{}, fmt.Errorf("the output of %s on %s holds %v: its weights are broken, or the target's precision is too low", m.Name, b.Target(), l)
+		}
 	}
 	end := time.Now()
 	return classifyResult{

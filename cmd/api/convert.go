@@ -2,11 +2,10 @@ package main
 
 import (
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
-
-	"edgevit/model"
 )
 
 type convertCmd struct {
@@ -31,7 +30,7 @@ func (c *convertCmd) Run(s std) error {
 	if err != nil {
 		return err
 	}
-	size, err := writeModel(m, c.Out)
+	size, err := writeWhole(c.Out, m.WriteSafetensors)
 	if err != nil {
 		return err
 	}
@@ -43,9 +42,9 @@ func (c *convertCmd) Run(s std) error {
 	return err
 }
 
-// writeModel writes m beside its final place and renames it there, so that the
-// file is whole or not there.
-func writeModel(m *model.Model, path string) (size int64, err error) {
+// writeWhole writes a file beside its final place and renames it there, so that
+// it is whole or not there.
+func writeWhole(path string, write func(io.Writer) error) (size int64, err error) {
 	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+".*")
 	if err != nil {
 		return 0, err
@@ -56,7 +55,7 @@ func writeModel(m *model.Model, path string) (size int64, err error) {
 			os.Remove(f.Name())
 		}
 	}()
-	if err = m.WriteSafetensors(f); err != nil {
+	if err = write(f); err != nil {
 		return 0, fmt.Errorf("write %s: %w", path, err)
 	}
 	info, err := f.Stat()

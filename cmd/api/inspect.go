@@ -4,10 +4,11 @@ import (
 	"fmt"
 
 	"edgevit/model"
+	"edgevit/model/demo"
 )
 
 type inspectCmd struct {
-	Checkpoint string `arg:"" help:"Checkpoint (.pth, .pt, .safetensors), or random:xxs|xs|s."`
+	Checkpoint string `arg:"" help:"Checkpoint (.pth, .pt, .safetensors), demo, or random:xxs|xs|s."`
 	JSON       bool   `name:"json" help:"Print JSON."`
 	settingFlags
 }
@@ -92,10 +93,13 @@ func grouped(n int64) string {
 	return fmt.Sprintf("%s %03d", grouped(n/1000), n%1000)
 }
 
-// loadCheckpoint opens a checkpoint by path, or a random model.
+// loadCheckpoint opens a checkpoint by path, the demo, or a random model.
 func loadCheckpoint(path string, flags settingFlags) (*model.Model, error) {
 	if preset, ok := model.IsRandom(path); ok {
 		return model.Random(preset)
+	}
+	if path == "demo" {
+		return demo.Model()
 	}
 	settings, err := flags.sidecar()
 	if err != nil {

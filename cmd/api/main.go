@@ -34,6 +34,8 @@ type cli struct {
 	Inspect    inspectCmd    `cmd:"" help:"Show what a checkpoint holds: layout, configuration, parameters, MACs."`
 	Convert    convertCmd    `cmd:"" help:"Write a checkpoint as .safetensors, with labels and preprocessing in its metadata."`
 	Verify     verifyCmd     `cmd:"" help:"Check that targets give the logits that PyTorch gave: is this deployment my model?"`
+	Compare    compareCmd    `cmd:"" help:"Run photographs on several targets and show how closely they agree."`
+	Export     exportCmd     `cmd:"" help:"Write a checkpoint in another program's format: onnx, tflite, safetensors."`
 	Preprocess preprocessCmd `cmd:"" help:"Write what the network would see of each image, as NumPy files."`
 	Healthy    healthyCmd    `cmd:"" help:"Exit 0 if the service on this machine is ready, 1 if not."`
 	Version    versionCmd    `cmd:"" help:"Print the version."`
@@ -55,7 +57,7 @@ func run(ctx context.Context, args []string, s std) int {
 	parser, err := kong.New(&c,
 		kong.Name("api"),
 		kong.Description("EdgeViT image classifiers: one checkpoint in, labels out. Every flag of serve can also be set by its environment variable or in the file of --config."),
-		kong.Configuration(kongyaml.Loader),
+		kong.Configuration(loadConfig),
 		kong.Vars(limitDefaults()),
 		kong.UsageOnError(),
 		kong.Writers(s.out, s.err),
@@ -85,4 +87,21 @@ func run(ctx context.Context, args []string, s std) int {
 		fmt.Fprintln(s.err, "api:", err)
 		return exitUsage
 	}
+}
+
+// loadConfig reads the file of --config. What the environment sets wins over it,
+// as the command line wins over both.
+func loadConfig(r io.Reader) (kong.Resolver, error) {
+	file, err := kongyaml.Loader(r)
+	if err != nil {
+		return nil, err
+	}
+	return kong.ResolverFunc(func(c *kong.Context, parent *kong.Path, flag *kong.Flag) (any, error) {
+		for _, name := range flag.Envs {
+			if _, set := os.LookupEnv(name); set {
+				return nil, nil
+			}
+		}
+		return file.Resolve(c, parent, flag)
+	}), nil
 }

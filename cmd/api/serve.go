@@ -2,11 +2,13 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"os"
 	"os/signal"
 	"path/filepath"
+	"strings"
 	"syscall"
 	"time"
 
@@ -14,6 +16,7 @@ import (
 	"go.uber.org/zap/zapcore"
 
 	"edgevit/backend"
+	"edgevit/checkpoint"
 	"edgevit/model/demo"
 	"edgevit/preprocess"
 	"edgevit/server"
@@ -30,6 +33,8 @@ type serveCmd struct {
 	Queue         int           `help:"Requests that may wait for one model on one target." default:"64" env:"EDGEVIT_QUEUE"`
 	Deadline      time.Duration `help:"Longest time from a request to its answer." default:"30s" env:"EDGEVIT_DEADLINE"`
 	AllowedHosts  []string      `help:"Host names that requests may use beside loopback ones and IP addresses." placeholder:"NAME" env:"EDGEVIT_ALLOWED_HOSTS"`
+	TokenFile     string        `help:"File with the token, 16 characters or more, of those who may add and remove models. Default: nobody may." placeholder:"FILE" env:"EDGEVIT_TOKEN_FILE" type:"path"`
+	MaxCheckpoint int64         `name:"max-checkpoint-bytes" help:"Largest checkpoint that is taken in, in bytes." default:"${max_checkpoint}" env:"EDGEVIT_MAX_CHECKPOINT_BYTES"`
 	MaxBytes      int64         `help:"Largest body in bytes." default:"${max_bytes}" env:"EDGEVIT_MAX_BYTES"`
 	MaxPixels     int           `help:"Largest image in pixels." default:"${max_pixels}" env:"EDGEVIT_MAX_PIXELS"`
 	MaxSide       int           `help:"Longest side of an image in pixels." default:"${max_side}" env:"EDGEVIT_MAX_SIDE"`
@@ -39,12 +44,29 @@ type serveCmd struct {
 	LogLevel      zapcore.Level `help:"debug, info, warn or error." default:"info" env:"EDGEVIT_LOG_LEVEL"`
 }
 
+// Validate refuses numbers that would refuse every request.
+func (c *serveCmd) Validate() error {
+	for name, v := range map[string]int64{
+		"--queue": int64(c.Queue), "--deadline": int64(c.Deadline), "--max-bytes": c.MaxBytes, "--max-pixels": int64(c.MaxPixels),
+		"--max-side": int64(c.MaxSide), "--max-scans": int64(c.MaxScans), "--decode-time": int64(c.DecodeTime),
+	} {
+		if v <= 0 {
+			return fmt.Errorf("%s must be more than 0", name)
+		}
+	}
+	if c.Threads < 0 {
+		return errors.New("--threads must not be negative")
+	}
+	return nil
+}
+
 // limitDefaults are the variables in serve's flags.
 func limitDefaults() map[string]string {
 	l := preprocess.DefaultLimits()
 	return map[string]string{
 		"max_bytes": fmt.Sprint(l.Bytes), "max_pixels": fmt.Sprint(l.Pixels), "max_side": fmt.Sprint(l.Side),
-		"max_scans": fmt.Sprint(l.Scans), "decode_time": l.DecodeTime.String(),
+		"max_checkpoint": fmt.Sprint(checkpoint.DefaultMaxBytes),
+		"max_scans":      fmt.Sprint(l.Scans), "decode_time": l.DecodeTime.String(),
 	}
 }
 
@@ -55,15 +77,25 @@ func (c *serveCmd) Run(ctx context.Context, s std) error {
 	if c.Data == "" {
 		c.Data = dataFolder()
 	}
-	if c.Models == "" {
+	given := c.Models != ""
+	if !given {
 		c.Models = filepath.Join(c.Data, "models")
+	}
+	if info, err := os.Stat(c.Models); err == nil && !info.IsDir() {
+		return fmt.Errorf("--models %s is not a folder", c.Models)
+	} else if err != nil && given {
+		log.Warn("the models folder is not there", zap.String("folder", c.Models))
 	}
 	limits := preprocess.DefaultLimits()
 	limits.Bytes, limits.Pixels, limits.Side, limits.Scans, limits.DecodeTime = c.MaxBytes, c.MaxPixels, c.MaxSide, c.MaxScans, c.DecodeTime
+	token, err := readToken(c.TokenFile)
+	if err != nil {
+		return err
+	}
 	srv, err := server.New(server.Config{
 		Log: log, Registry: &backend.Default, ModelsDir: c.Models, Demo: demo.Model,
 		DefaultModel: c.DefaultModel, DefaultTarget: c.DefaultTarget, Threads: c.Threads, Limits: limits,
-		Queue: c.Queue, Deadline: c.Deadline, AllowedHosts: c.AllowedHosts, Version: buildVersion(),
+		Token: token, CheckpointBytes: c.MaxCheckpoint, Queue: c.Queue, Deadline: c.Deadline, AllowedHosts: c.AllowedHosts, Version: buildVersion(),
 	})
 	if err != nil {
 		return err
@@ -84,6 +116,23 @@ func (c *serveCmd) Run(ctx context.Context, s std) error {
 	address := "http://" + l.Addr().String()
 	fmt.Fprintf(s.out, "EdgeViT %s on %s (models: %s)\n\n  curl --data-binary @photo.jpg %s/classify\n\n", buildVersion(), address, c.Models, address)
 	return srv.Serve(ctx, l)
+}
+
+// readToken reads the token of those who may change the models; none where no
+// file is named.
+func readToken(path string) (string, error) {
+	if path == "" {
+		return "", nil
+	}
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return "", fmt.Errorf("token file: %w", err)
+	}
+	token := strings.TrimSpace(string(text))
+	if token == "" {
+		return "", fmt.Errorf("token file %s is empty", path)
+	}
+	return token, nil
 }
 
 // newLog writes one line an event to standard error.

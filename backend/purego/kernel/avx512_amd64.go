@@ -8,10 +8,16 @@ package kernel
 func gemm1x1(t *byte)
 
 //go:noescape
+func gemmBFloat16x1x1(t *byte)
+
+//go:noescape
 func gemmInt8x1x1(t *byte)
 
 //go:noescape
 func gemm1x2(t *byte)
+
+//go:noescape
+func gemmBFloat16x1x2(t *byte)
 
 //go:noescape
 func gemmInt8x1x2(t *byte)
@@ -20,10 +26,16 @@ func gemmInt8x1x2(t *byte)
 func gemm1x3(t *byte)
 
 //go:noescape
+func gemmBFloat16x1x3(t *byte)
+
+//go:noescape
 func gemmInt8x1x3(t *byte)
 
 //go:noescape
 func gemm2x1(t *byte)
+
+//go:noescape
+func gemmBFloat16x2x1(t *byte)
 
 //go:noescape
 func gemmInt8x2x1(t *byte)
@@ -32,10 +44,16 @@ func gemmInt8x2x1(t *byte)
 func gemm2x2(t *byte)
 
 //go:noescape
+func gemmBFloat16x2x2(t *byte)
+
+//go:noescape
 func gemmInt8x2x2(t *byte)
 
 //go:noescape
 func gemm2x3(t *byte)
+
+//go:noescape
+func gemmBFloat16x2x3(t *byte)
 
 //go:noescape
 func gemmInt8x2x3(t *byte)
@@ -44,10 +62,16 @@ func gemmInt8x2x3(t *byte)
 func gemm3x1(t *byte)
 
 //go:noescape
+func gemmBFloat16x3x1(t *byte)
+
+//go:noescape
 func gemmInt8x3x1(t *byte)
 
 //go:noescape
 func gemm3x2(t *byte)
+
+//go:noescape
+func gemmBFloat16x3x2(t *byte)
 
 //go:noescape
 func gemmInt8x3x2(t *byte)
@@ -56,10 +80,16 @@ func gemmInt8x3x2(t *byte)
 func gemm3x3(t *byte)
 
 //go:noescape
+func gemmBFloat16x3x3(t *byte)
+
+//go:noescape
 func gemmInt8x3x3(t *byte)
 
 //go:noescape
 func gemm4x1(t *byte)
+
+//go:noescape
+func gemmBFloat16x4x1(t *byte)
 
 //go:noescape
 func gemmInt8x4x1(t *byte)
@@ -68,10 +98,16 @@ func gemmInt8x4x1(t *byte)
 func gemm4x2(t *byte)
 
 //go:noescape
+func gemmBFloat16x4x2(t *byte)
+
+//go:noescape
 func gemmInt8x4x2(t *byte)
 
 //go:noescape
 func gemm4x3(t *byte)
+
+//go:noescape
+func gemmBFloat16x4x3(t *byte)
 
 //go:noescape
 func gemmInt8x4x3(t *byte)
@@ -80,10 +116,16 @@ func gemmInt8x4x3(t *byte)
 func gemm5x1(t *byte)
 
 //go:noescape
+func gemmBFloat16x5x1(t *byte)
+
+//go:noescape
 func gemmInt8x5x1(t *byte)
 
 //go:noescape
 func gemm5x2(t *byte)
+
+//go:noescape
+func gemmBFloat16x5x2(t *byte)
 
 //go:noescape
 func gemmInt8x5x2(t *byte)
@@ -92,10 +134,16 @@ func gemmInt8x5x2(t *byte)
 func gemm5x3(t *byte)
 
 //go:noescape
+func gemmBFloat16x5x3(t *byte)
+
+//go:noescape
 func gemmInt8x5x3(t *byte)
 
 //go:noescape
 func gemm6x1(t *byte)
+
+//go:noescape
+func gemmBFloat16x6x1(t *byte)
 
 //go:noescape
 func gemmInt8x6x1(t *byte)
@@ -104,10 +152,16 @@ func gemmInt8x6x1(t *byte)
 func gemm6x2(t *byte)
 
 //go:noescape
+func gemmBFloat16x6x2(t *byte)
+
+//go:noescape
 func gemmInt8x6x2(t *byte)
 
 //go:noescape
 func gemm6x3(t *byte)
+
+//go:noescape
+func gemmBFloat16x6x3(t *byte)
 
 //go:noescape
 func gemmInt8x6x3(t *byte)
@@ -116,16 +170,25 @@ func gemmInt8x6x3(t *byte)
 func gemm7x1(t *byte)
 
 //go:noescape
+func gemmBFloat16x7x1(t *byte)
+
+//go:noescape
 func gemmInt8x7x1(t *byte)
 
 //go:noescape
 func gemm7x2(t *byte)
 
 //go:noescape
+func gemmBFloat16x7x2(t *byte)
+
+//go:noescape
 func gemmInt8x7x2(t *byte)
 
 //go:noescape
 func gemm7x3(t *byte)
+
+//go:noescape
+func gemmBFloat16x7x3(t *byte)
 
 //go:noescape
 func gemmInt8x7x3(t *byte)
@@ -150,5 +213,8 @@ func spreadRow(t *byte)
 
 //go:noescape
 func quantizeRows(t *byte)
+
+//go:noescape
+func roundRows(t *byte)
 
 func fmaProbe(rounds int)

@@ -33,6 +33,9 @@ type Table struct {
 	// GemmInt8 is Gemm of quantized rows.
 	GemmInt8 func(g Int8Args)
 
+	// BFloat16 is nil where the processor has no products of bfloat16.
+	BFloat16 *BFloat16Kernels
+
 	// PackFilter arranges a depthwise weight, [kernel kernel c], and a bias of
 	// c values for Depthwise.
 	PackFilter func(weight, bias []float32, kernel, c int) *Filter

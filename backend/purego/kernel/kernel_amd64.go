@@ -18,6 +18,9 @@ func Tables() []*Table {
 		if !x.HasAVX512VNNI {
 			t.PackInt8, t.Quantize, t.GemmInt8 = packInt8Generic, quantizeGeneric, gemmInt8Generic
 		}
+		if x.HasAVX512BF16 {
+			t.BFloat16 = &avx512BFloat16
+		}
 		tables = append(tables, &t)
 	}
 	return tables
@@ -98,7 +101,11 @@ type gemmTile struct {
 
 // run calls the kernel of a tile's rows and vectors. The calls are direct, so
 // that t stays on the stack.
-func (t *gemmTile) run(rows, vectors int) {
+func (t *gemmTile) run(rows, vectors int, bfloat16 bool) {
+	if bfloat16 {
+		t.runBFloat16(rows, vectors)
+		return
+	}
 	p := (*byte)(unsafe.Pointer(t))
 	switch rows<<2 | vectors {
 	case 7<<2 | 3:
@@ -147,12 +154,12 @@ func (t *gemmTile) run(rows, vectors int) {
 }
 
 func gemmAVX512(g GemmArgs) {
-	gemmPanels(g, g.B.values, g.B.bias, panel, g.B.K, g.B.N)
+	gemmPanels(g, g.B.values, g.B.bias, panel, g.B.K, g.B.N, false)
 }
 
 // gemmPanels is gemm for a packed matrix whose bias advances by biasStep from
 // panel to panel.
-func gemmPanels(g GemmArgs, values, bias []float32, biasStep, k, n int) {
+func gemmPanels(g GemmArgs, values, bias []float32, biasStep, k, n int, bfloat16 bool) {
 	g.plain()
 	piece := k / g.Segments
 	t := gemmTile{
@@ -180,7 +187,7 @@ func gemmPanels(g GemmArgs, values, bias []float32, biasStep, k, n int) {
 				t.residual = pointer(g.Residual[row*g.LdRes+j:])
 			}
 			if full > 0 {
-				t.run(rows, count)
+				t.run(rows, count, bfloat16)
 			}
 			if rest == 0 {
 				continue
@@ -190,7 +197,7 @@ func gemmPanels(g GemmArgs, values, bias []float32, biasStep, k, n int) {
 			if g.Residual != nil {
 				t.residual = pointer(g.Residual[(row+done)*g.LdRes+j:])
 			}
-			t.run(rest, count)
+			t.run(rest, count, bfloat16)
 		}
 		values = values[k*count*lanes:]
 		bias = bias[min(biasStep, len(bias)):]
@@ -335,11 +342,11 @@ func attentionAVX512(a AttentionArgs) {
 	packTransposed(keys, a.K, a.D, a.Tokens, a.Ld)
 	packPanels(values, a.V, a.Tokens, a.D, a.Ld)
 	ld := up(a.Tokens)
-	gemmPanels(GemmArgs{Dst: scores, LdDst: ld, A: a.Q, LdA: a.Ld, M: a.M}, keys, noBias, 0, a.D, a.Tokens)
+	gemmPanels(GemmArgs{Dst: scores, LdDst: ld, A: a.Q, LdA: a.Ld, M: a.M}, keys, noBias, 0, a.D, a.Tokens, false)
 	s := softmaxArgs{src: pointer(scores), ld: uintptr(ld) * 4, rows: a.M, scale: a.Scale}
 	s.count, s.mask = vectors(a.Tokens)
 	softmaxRows((*byte)(unsafe.Pointer(&s)))
-	gemmPanels(GemmArgs{Dst: a.Dst, LdDst: a.LdDst, A: scores, LdA: ld, M: a.M}, values, noBias, 0, a.Tokens, a.D)
+	gemmPanels(GemmArgs{Dst: a.Dst, LdDst: a.LdDst, A: scores, LdA: ld, M: a.M}, values, noBias, 0, a.Tokens, a.D, false)
 }
 
 // packTransposed is packPanels of the transpose of x, [n k] with the stride ld.

@@ -424,3 +424,48 @@ func testGemmInt8(t *testing.T, k *Table, rng *rand.Rand, m, n, depth int, activ
 		t.Fatalf("%d x %d x %d: wrote past the end", m, depth, n)
 	}
 }
+
+func TestGemmBFloat16(t *testing.T) {
+	each(t, func(t *testing.T, k *Table, rng *rand.Rand) {
+		if k.BFloat16 == nil {
+			t.Skip("the set has no products of bfloat16")
+		}
+		widen := func(v uint16) float64 { return float64(math.Float32frombits(uint32(v) << 16)) }
+		for _, m := range []int{1, 7, 17} {
+			for _, n := range []int{1, 36, 50} {
+				for _, depth := range []int{1, 4, 37, 144} {
+					a, b, bias := random(rng, m*depth), random(rng, depth*n), random(rng, n)
+					line := RoundedLine(depth)
+					rounded := make([]uint16, m*line)
+					k.BFloat16.Round(RoundArgs{Dst: rounded, LdDst: line, Src: a, LdSrc: depth, M: m, K: depth})
+					dst, untouched := guarded(m * n)
+					k.BFloat16.Gemm(BFloat16Args{Dst: dst, LdDst: n, A: rounded, LdA: line, B: k.BFloat16.Pack(b, bias, depth, n), M: m})
+					for i := range m {
+						for j := range n {
+							want, scale := float64(bias[j]), 1.0
+							for e := range depth {
+								if got := rounded[i*line+e]; got != roundBFloat16(a[i*depth+e]) {
+									t.Fatalf("%v became %#x, want %#x", a[i*depth+e], got, roundBFloat16(a[i*depth+e]))
+								}
+								p := widen(rounded[i*line+e]) * widen(roundBFloat16(b[e*n+j]))
+								want += p
+								scale += math.Abs(p)
+							}
+							if got := float64(dst[i*n+j]); math.Abs(got-want) > 1e-6*scale {
+								t.Fatalf("%d x %d x %d: [%d %d] is %v, want %v", m, depth, n, i, j, got, want)
+							}
+						}
+					}
+					if !untouched() {
+						t.Fatalf("%d x %d x %d: wrote past the end", m, depth, n)
+					}
+				}
+			}
+		}
+		nan := make([]uint16, 16)
+		k.BFloat16.Round(RoundArgs{Dst: nan, LdDst: 16, Src: []float32{float32(math.NaN()), float32(math.Inf(-1)), 3e38}, LdSrc: 3, M: 1, K: 3})
+		if !math.IsNaN(widen(nan[0])) || widen(nan[1]) != math.Inf(-1) {
+			t.Errorf("NaN and -Inf became %v and %v", widen(nan[0]), widen(nan[1]))
+		}
+	})
+}

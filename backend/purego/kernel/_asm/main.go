@@ -14,7 +14,8 @@ func main() {
 	ConstraintExpr("!purego")
 	for rows := 1; rows <= maxRows; rows++ {
 		for vectors := 1; vectors <= maxVectors; vectors++ {
-			gemm(rows, vectors)
+			gemm(rows, vectors, false)
+			gemm(rows, vectors, true)
 			gemmInt8(rows, vectors)
 		}
 	}
@@ -25,8 +26,10 @@ func main() {
 	gelu()
 	spread()
 	quantize()
+	round()
 	fmaProbe()
 	Generate()
+	patchBFloat16()
 }
 
 // A tile of gemm is at most 7 rows by 3 vectors of 16 columns: 21 sums, 3
@@ -61,9 +64,14 @@ func constant(bits uint32) VecVirtual {
 func constantF(v float32) VecVirtual { return constant(math.Float32bits(v)) }
 
 // gemm computes tiles of `rows` rows by `vectors` vectors, one below the other.
-// The layout of its argument is gemmTile in gemm_amd64.go.
-func gemm(rows, vectors int) {
-	TEXT(fmt.Sprintf("gemm%dx%d", rows, vectors), NOSPLIT, "func(t *byte)")
+// The layout of its argument is gemmTile in kernel_amd64.go. One of bfloat16
+// has pairs of them where the one of float32 has values.
+func gemm(rows, vectors int, bfloat16 bool) {
+	name := "gemm"
+	if bfloat16 {
+		name = bfloat16Prefix
+	}
+	TEXT(fmt.Sprintf("%s%dx%d", name, rows, vectors), NOSPLIT, "func(t *byte)")
 	Pragma("noescape")
 	args := Load(Param("t"), GP64())
 	dst, a, residual := field(args, 0), field(args, 8), field(args, 32)
@@ -118,7 +126,11 @@ func gemm(rows, vectors int) {
 		for r := range rows {
 			VBROADCASTSS(row(r, 4*i), x)
 			for v := range vectors {
-				VFMADD231PS(bs[v], x, sums[r][v])
+				if bfloat16 {
+					VPDPBUSD(bs[v], x, sums[r][v]) // see patchBFloat16
+				} else {
+					VFMADD231PS(bs[v], x, sums[r][v])
+				}
 			}
 		}
 	}
