@@ -50,6 +50,7 @@ func (s *Server) prepareBody(next http.Handler) http.Handler {
 			return
 		}
 		media := contentType(r.Header.Get("Content-Type"))
+		infoOf(r.Context()).form = strings.HasPrefix(r.Header.Get("Content-Type"), "application/x-www-form-urlencoded")
 		limit, wait, budget := s.limits.Bytes, s.deadline, s.bodies
 		if routeOf(r) == uploadRoute {
 			if media != octetStream {

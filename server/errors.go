@@ -153,7 +153,7 @@ var problems = []problem{
 		"Send a JPEG, PNG, GIF, BMP, TIFF or WebP file. With curl use --data-binary, as --data drops line ends."},
 	{preprocess.ErrDamaged, "damaged-image", http.StatusUnprocessableEntity, "Damaged image",
 		"The file begins like an image, but cannot be decoded: it is cut short or damaged.",
-		"Look at the file with an image viewer; export or send it again."},
+		"Look at the file with an image viewer; export or send it again. With curl use --data-binary, as -d drops line ends."},
 	{preprocess.ErrDeadline, "decode-deadline", http.StatusGatewayTimeout, "Image takes too long to decode",
 		"Decoding the image took longer than the server allows for one image.",
 		"Scale the image down, or save it in a simpler form, such as a baseline JPEG."},
@@ -235,6 +235,9 @@ func (p problem) describe(err error, info *requestInfo) api.Problem {
 		Detail:    clip(err.Error(), maxDetail),
 		Instance:  clip(info.path, maxDetail),
 		RequestId: info.id,
+	}
+	if info.form && (p.err == preprocess.ErrDamaged || p.err == preprocess.ErrUnknownFormat) {
+		answer.Detail += "; curl -d drops line ends, --data-binary keeps the file as it is"
 	}
 	if p.err == errInternal {
 		answer.Detail = errInternal.Error()

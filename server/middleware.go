@@ -30,6 +30,7 @@ type requestInfo struct {
 	path  string // as sent, escaped
 	start time.Time
 	body  *body
+	form  bool // came as curl -d and --data-binary send by default
 	err   error
 
 	model, target string
@@ -279,6 +280,10 @@ func (s *Server) methodNotAllowed(w http.ResponseWriter, r *http.Request) {
 func paramError(err error) error {
 	var format *api.InvalidParamFormatError
 	if errors.As(err, &format) {
+		var number *strconv.NumError
+		if errors.As(format.Err, &number) {
+			return fmt.Errorf("%w: parameter %s is %q, want a number in its range", errQuery, format.ParamName, clip(number.Num, 100))
+		}
 		return fmt.Errorf("%w: parameter %s: %w", errQuery, format.ParamName, format.Err)
 	}
 	return fmt.Errorf("%w: %w", errQuery, err)

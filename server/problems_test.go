@@ -116,6 +116,7 @@ func TestAnswers(t *testing.T) {
 		{name: "no content type", body: file, status: 200},
 		{name: "png", body: pngFile(t), status: 200},
 		{name: "image/jpeg", body: file, header: map[string]string{formType: "image/jpeg"}, status: 200},
+		{name: "curl -d", body: bytes.ReplaceAll(file, []byte("\n"), nil)[:200], header: map[string]string{formType: "application/x-www-form-urlencoded"}, status: 422, slug: "damaged-image", detail: "--data-binary"},
 		{name: "curl's form type", body: file, header: map[string]string{formType: "application/x-www-form-urlencoded"}, status: 200},
 		{name: "wrong content type", body: file, header: map[string]string{formType: "text/html; charset=x"}, status: 200},
 		{name: "json content type", body: file, header: map[string]string{formType: "application/json"}, status: 200},

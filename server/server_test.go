@@ -637,7 +637,27 @@ func TestReload(t *testing.T) {
 	eventually(t, "closed", func() bool { return f.closed.get() == 2 }) // old one, two
 	writeFiles(t, dir, files{"one.pth": "broken now"})
 	s.Reload()
-	eventually(t, "failed", func() bool { return hash("one") == "/problems/invalid-checkpoint" })
+	failed := func() (n int) {
+		for _, m := range decode[api.ModelList](t, s.get(t, "/models")).Models {
+			if m.State == api.Failed {
+				n++
+			}
+		}
+		return n
+	}
+	eventually(t, "failed", func() bool { return failed() == 1 })
+	if got := hash("one"); got != "ok one, new" {
+		t.Errorf("with a broken file in its place the model answers %s, want it served as it was", got)
+	}
+	writeFiles(t, dir, files{"one.pth": "ok again"})
+	s.Reload()
+	eventually(t, "mended", func() bool { return hash("one") == "ok again" && failed() == 0 })
+	writeFiles(t, dir, files{"one.a.pth": "", "ONE.pt": "ok other"})
+	s.Reload()
+	eventually(t, "clash", func() bool { return failed() == 2 })
+	if got := hash("one"); got != "ok again" {
+		t.Errorf("beside another file of its name the model answers %s, want it served as it was", got)
+	}
 }
 
 // TestReloadInFlight checks that a request keeps its session when its model is

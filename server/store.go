@@ -138,6 +138,10 @@ func (st *store) look() ([]*entry, error) {
 		checkpoints++
 		e := st.fileEntry(f.Name())
 		other, clash := found[e.name]
+		if clash && st.serves(e.file) { // what is served already keeps its name
+			found[e.name] = e
+			e, other = other, e
+		}
 		switch {
 		case clash:
 			e.fail(fmt.Sprintf("its name %s is taken by %s: rename one of the two files", e.name, other.file))
@@ -190,6 +194,14 @@ func (st *store) look() ([]*entry, error) {
 		return cmp.Compare(a.name, b.name)
 	})
 	return changed, nil
+}
+
+// serves says whether a file of the folder is served and usable.
+func (st *store) serves(file string) bool {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	e := st.entries[model.ServedName(file)]
+	return e != nil && e.file == file && e.state() == api.Ready
 }
 
 func newEntry(name string, load func() (*model.Model, error)) *entry {
@@ -284,7 +296,7 @@ func (st *store) loadEntry(e *entry) {
 	m, err := guard(e.load)
 	if err != nil {
 		err = &invalidModel{e.name, st.findings(err)}
-		st.log.Warn("model failed", zap.String("model", e.name), zap.String("file", e.file), zap.Error(err))
+		st.log.Warn("model failed", zap.String("model", e.name), zap.String("file", e.file), zap.String("error", clip(err.Error(), maxDetail)))
 	} else {
 		st.log.Info("model loaded", zap.String("model", e.name), zap.String("file", e.file), zap.String("hash", m.Hash),
 			zap.Float64("load_ms", ms(time.Since(start))))
@@ -296,6 +308,11 @@ func (st *store) loadEntry(e *entry) {
 	defer st.mu.Unlock()
 	// Another scan may have found another file of that name, or none.
 	if old := st.entries[e.name]; old != e && st.wanted[e.name] == e && !st.closed {
+		if old != nil && old.state() == api.Ready && err != nil {
+			// A file that is half copied must not end what works.
+			st.unserved = append(st.unserved, e)
+			return
+		}
 		if old != nil {
 			st.retire(old)
 		}
