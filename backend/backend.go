@@ -98,6 +98,21 @@ type NodeTrace struct {
 	Time time.Duration
 }
 
+// Profiler is a Session that can say where the time of a Run goes.
+type Profiler interface {
+	// Profile runs one image, [H W 3], the given number of times, and reports
+	// the steps that a Run takes, in their order.
+	Profile(ctx context.Context, in []float32, runs int) ([]Step, error)
+}
+
+// Step is a part of a Run: one or more nodes that are computed together.
+type Step struct {
+	// Nodes are the names of the graph's nodes.
+	Nodes []string
+	// Times is how long the step took in each run.
+	Times []time.Duration
+}
+
 // Describer is a Session that can say what truly runs where.
 type Describer interface{ Describe() Description }
 

@@ -62,6 +62,24 @@ func (c *Classifier) Trace(ctx context.Context, in []float32) ([]NodeTrace, erro
 	return trace, err
 }
 
+// Profile runs one image, [H W 3], the given number of times and reports the
+// steps of a run. The error is ErrUnsupported where the runtime has no profiles.
+func (c *Classifier) Profile(ctx context.Context, in []float32, runs int) ([]Step, error) {
+	p, ok := c.session.(Profiler)
+	if !ok {
+		return nil, fmt.Errorf("%s: profiles: %w", c.target, ErrUnsupported)
+	}
+	if want := c.graph.Input().Len(); len(in) != want {
+		return nil, fmt.Errorf("%s: %w: input has %d values, want %d", c.target, ErrShape, len(in), want)
+	}
+	var steps []Step
+	err := c.call(ctx, func() (err error) {
+		steps, err = p.Profile(ctx, in, runs)
+		return err
+	})
+	return steps, err
+}
+
 // call runs f unless the classifier is closed or ctx has ended.
 func (c *Classifier) call(ctx context.Context, f func() error) error {
 	c.mu.RLock()

@@ -67,6 +67,7 @@ func (s suite) run(t *testing.T) {
 	t.Run("not a number", s.notANumber)
 	t.Run("unknown options", s.unknownOptions)
 	t.Run("trace", s.trace)
+	t.Run("profile", s.profile)
 	t.Run("describe", s.describe)
 	t.Run("every op alone", s.everyOp)
 	t.Run("odd configurations", s.oddConfigurations)
@@ -337,6 +338,36 @@ func (s suite) trace(t *testing.T) {
 			continue // folded
 		}
 		check(t, "module "+module, firstNHWC(t, a.Shape, a.Float), got, s.tolerance)
+	}
+}
+
+// profile: every node is in exactly one step, and there are as many times as
+// runs.
+func (s suite) profile(t *testing.T) {
+	const runs = 3
+	for _, golden := range modeltest.Goldens(t) {
+		g := golden.Model.Graph
+		steps, err := s.open(t, g, 2).Profile(t.Context(), images(g, 1), runs)
+		if errors.Is(err, backend.ErrUnsupported) {
+			t.Skip("the target has no profiles")
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		seen := map[string]int{"input": 1}
+		for _, step := range steps {
+			if len(step.Times) != runs {
+				t.Errorf("%s: step %v has %d times, want %d", golden.Name, step.Nodes, len(step.Times), runs)
+			}
+			for _, n := range step.Nodes {
+				seen[n]++
+			}
+		}
+		for _, n := range g.Nodes {
+			if seen[n.Name] != 1 {
+				t.Errorf("%s: %s is in %d steps, want one", golden.Name, n.Name, seen[n.Name])
+			}
+		}
 	}
 }
 

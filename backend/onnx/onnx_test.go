@@ -150,7 +150,7 @@ func TestBatchesInParts(t *testing.T) {
 			if err := s.Run(t.Context(), in, out); err != nil {
 				t.Fatalf("%d threads, %d images: %v", threads, n, err)
 			}
-			if a := compare.Values(want, out); !a.Within(backendtest.GoldenTolerance) {
+			if a := compare.Values(want, out); !a.Within(backendtest.Tolerances["fp32"]) {
 				t.Errorf("%d threads, %d images: max |Δ| %g of %g", threads, n, a.MaxAbs, a.Scale)
 			}
 		}
@@ -178,7 +178,7 @@ func TestManyGoroutinesOnOneSession(t *testing.T) {
 					t.Errorf("goroutine %d: %v", i, err)
 					return
 				}
-				if a := compare.Values(want, out); !a.Within(backendtest.GoldenTolerance) {
+				if a := compare.Values(want, out); !a.Within(backendtest.Tolerances["fp32"]) {
 					t.Errorf("goroutine %d: max |Δ| %g of %g", i, a.MaxAbs, a.Scale)
 					return
 				}

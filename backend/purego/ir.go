@@ -13,7 +13,8 @@ import (
 // irNode is a graph node with what was folded into it. Folding works on copies:
 // the graph and its weights stay as they are.
 type irNode struct {
-	index int // of the graph node whose output this is
+	index int   // of the graph node whose output this is
+	nodes []int // all graph nodes that it computes, itself among them
 	name  string
 	op    graph.Op
 	in    []*irNode
@@ -59,7 +60,7 @@ func lower(g *graph.Graph) ([]*irNode, error) {
 		default:
 			return nil, fmt.Errorf("%w: %s: %T", backend.ErrUnsupported, n.Name, n.Op)
 		}
-		ir := &irNode{index: i, name: n.Name, op: n.Op, shape: n.Shape, weights: map[string][]float32{}}
+		ir := &irNode{index: i, nodes: []int{i}, name: n.Name, op: n.Op, shape: n.Shape, weights: map[string][]float32{}}
 		for _, p := range n.Params() {
 			ir.weights[p.Name] = n.Weight(p.Name)
 		}
@@ -121,6 +122,7 @@ func (n *irNode) inputs() []*irNode {
 
 // become turns n into c's operation with n's own output.
 func (n *irNode) become(c *irNode) {
+	n.nodes = append(slices.Clone(c.nodes), n.nodes...)
 	n.op, n.in, n.weights = c.op, c.in, c.weights
 	n.plain, n.gelu, n.residual = c.plain, c.gelu, c.residual
 }
@@ -175,6 +177,9 @@ func foldNorm(n *irNode) {
 	n.replace("bias", sums)
 
 	_, batch := norm.op.(graph.BatchNorm)
+	if batch {
+		n.nodes = append(slices.Clone(norm.nodes), n.nodes...)
+	}
 	switch {
 	case batch && between == nil:
 		n.in = norm.in
@@ -188,6 +193,7 @@ func foldNorm(n *irNode) {
 			norm.op, between.op = between.op, norm.op
 			norm.weights, between.weights = between.weights, norm.weights
 			norm.plain, between.plain = false, true
+			norm.nodes, between.nodes = between.nodes, norm.nodes
 			norm.shape = between.shape
 		}
 	}

@@ -24,10 +24,11 @@ type plan struct {
 	bytes, scales, halves int
 	weightBytes           int64
 
-	// Of a plan that is not fused: the place of each node's output and the node
-	// of each step, by Node.Index.
+	// nodes are the graph nodes of each step, by Node.Index; a GroupNorm is with
+	// its sums, one step earlier.
+	nodes [][]int
+	// places, of a plan that is not fused, is where each node's output lives.
 	places []place
-	owners []int
 }
 
 // settings are how a session was opened.
@@ -176,26 +177,30 @@ func (p *planner) emit(group []*irNode) {
 	n := group[0]
 	switch op := n.op.(type) {
 	case graph.Attention:
-		p.add(n, p.attention(n, op))
+		p.add(group, p.attention(n, op))
 	case graph.MeanPool:
-		p.add(n, &meanPool{src: p.values[n.in[0]], dst: p.values[n], pixels: n.in[0].shape.H * n.in[0].shape.W, c: n.shape.C})
+		p.add(group, &meanPool{src: p.values[n.in[0]], dst: p.values[n], pixels: n.in[0].shape.H * n.in[0].shape.W, c: n.shape.C})
 	case graph.Conv:
 		if op.Groups > 1 {
-			p.add(n, p.depthwise(n, op))
+			p.add(group, p.depthwise(n, op))
 			return
 		}
-		p.add(n, p.rows(group))
+		p.add(group, p.rows(group))
 	case graph.GroupNorm:
-		p.add(n, &groupStats{src: p.values[n.in[0]], size: n.shape.Len()})
-		p.add(n, p.rows(group))
+		p.add(group[:1], &groupStats{src: p.values[n.in[0]], size: n.shape.Len()})
+		p.add(group[1:], p.rows(group))
 	default:
-		p.add(n, p.rows(group))
+		p.add(group, p.rows(group))
 	}
 }
 
-func (p *planner) add(n *irNode, s step) {
+func (p *planner) add(group []*irNode, s step) {
+	var nodes []int
+	for _, n := range group {
+		nodes = append(nodes, n.nodes...)
+	}
 	p.steps = append(p.steps, s)
-	p.owners = append(p.owners, n.index)
+	p.plan.nodes = append(p.plan.nodes, nodes)
 }
 
 // A tile is at most maxTile rows: enough to use a weight often once it is in

@@ -169,10 +169,37 @@ func (s *session) Trace(ctx context.Context, in []float32) ([]backend.NodeTrace,
 		at := s.tracePlan.places[n.Index]
 		trace[i] = backend.NodeTrace{Node: n.Name, Output: append([]float32(nil), x.slice(at)[:n.Shape.Len()]...)}
 	}
+	node := 0
 	for i, d := range times {
-		trace[s.tracePlan.owners[i]].Time += d
+		if nodes := s.tracePlan.nodes[i]; len(nodes) > 0 {
+			node = nodes[0]
+		}
+		trace[node].Time += d
 	}
 	return trace, nil
+}
+
+// Profile implements backend.Profiler by the plan that Run uses.
+func (s *session) Profile(ctx context.Context, in []float32, runs int) ([]backend.Step, error) {
+	x := s.take()
+	defer s.give(x)
+	out := make([]float32, s.graph.Classes())
+	steps := make([]backend.Step, len(s.plan.steps))
+	for i := range steps {
+		for _, n := range s.plan.nodes[i] {
+			steps[i].Nodes = append(steps[i].Nodes, s.graph.Nodes[n].Name)
+		}
+	}
+	times := make([]time.Duration, len(steps))
+	for range runs {
+		if err := x.run(ctx, in, out, times); err != nil {
+			return nil, err
+		}
+		for i, d := range times {
+			steps[i].Times = append(steps[i].Times, d)
+		}
+	}
+	return steps, nil
 }
 
 // Describe implements backend.Describer.

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"math"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -143,6 +144,8 @@ func TestExitCodes(t *testing.T) {
 		{"labels of another model", "classify " + cat + " --model " + tiny + " --labels Makefile", exitUsage, "Makefile"},
 		{"inspect", "inspect " + tiny, exitYes, ""},
 		{"inspect text", "inspect " + broken, exitUsage, "broken.pth"},
+		{"profile of no runs", "profile demo --runs 0", exitUsage, "want 1..100000"},
+		{"profile of a target without profiles", "profile demo --target onnx", exitUsage, "onnx"},
 		{"convert to another format", "convert " + tiny + " out.pth", exitUsage, ".safetensors"},
 		{"convert into no folder", "convert " + tiny + " " + dir + "/no/out.safetensors", exitUsage, "no such file"},
 		{"verify", "verify " + tiny + " --input " + input + " --expect " + logits, exitYes, ""},
@@ -233,6 +236,43 @@ func TestConvertAndInspect(t *testing.T) {
 	left, _ := filepath.Glob(filepath.Join(filepath.Dir(to), ".*"))
 	if len(left) > 0 {
 		t.Errorf("left behind: %v", left)
+	}
+}
+
+func TestProfile(t *testing.T) {
+	code, out, errs := call(t, "profile", "demo", "--runs", "3", "--json")
+	if code != exitYes {
+		t.Fatalf("exit %d: %s", code, errs)
+	}
+	var o profileOutput
+	decode(t, out, &o)
+	var macs int64
+	share := 0.0
+	for _, step := range o.Steps {
+		macs += step.MACs
+		share += step.Share
+	}
+	if macs != 19_879_296 || math.Abs(share-1) > 1e-6 || o.PeakGFLOPS <= 0 || o.Runs != 3 {
+		t.Errorf("%d MACs in all, shares sum to %v, peak %v, %d runs", macs, share, o.PeakGFLOPS, o.Runs)
+	}
+	if code, out, _ := call(t, "profile", "demo", "--runs", "1"); code != exitYes || !strings.Contains(out, "blocks1.0.LocalAgg: pos_embed pos_embed_add") {
+		t.Errorf("exit %d, table:\n%s", code, out)
+	}
+}
+
+func TestShortNames(t *testing.T) {
+	for want, nodes := range map[string][]string{
+		"pool":                          {"pool"},
+		"norm head":                     {"norm", "head"},
+		"patch_embed1: proj norm":       {"patch_embed1.proj", "patch_embed1.norm"},
+		"b.A: x y":                      {"b.A.x", "b.A.y"},
+		"b: A.x A":                      {"b.A.x", "b.A"},
+		"b: AB.x A.y":                   {"b.AB.x", "b.A.y"},
+		"(the rest of the step before)": nil,
+	} {
+		if got := shortNames(nodes); got != want {
+			t.Errorf("%v is %q, want %q", nodes, got, want)
+		}
 	}
 }
 
