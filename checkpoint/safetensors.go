@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strconv"
 	"unicode/utf8"
+	"unsafe"
 )
 
 // maxHeader is the limit of the safetensors format.
@@ -368,17 +369,20 @@ func WriteSafetensors(w io.Writer, tensors []NamedTensor, metadata map[string]st
 		return fmt.Errorf("checkpoint: %w", err)
 	}
 	for _, t := range tensors {
-		for chunk := range slices.Chunk(t.Data, windowLen) {
-			buf = buf[:0]
-			for _, v := range chunk {
-				buf = binary.LittleEndian.AppendUint32(buf, math.Float32bits(v))
-			}
-			if _, err := w.Write(buf); err != nil {
-				return fmt.Errorf("checkpoint: %w", err)
-			}
+		if err := WriteFloats(w, t.Data); err != nil {
+			return fmt.Errorf("checkpoint: %w", err)
 		}
 	}
 	return nil
+}
+
+// WriteFloats writes values as they stand in a .safetensors file, little-endian.
+func WriteFloats(w io.Writer, values []float32) error {
+	if littleEndian {
+		_, err := w.Write(unsafe.Slice((*byte)(unsafe.Pointer(unsafe.SliceData(values))), 4*len(values)))
+		return err
+	}
+	return binary.Write(w, binary.LittleEndian, values)
 }
 
 func (t NamedTensor) check() error {

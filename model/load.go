@@ -2,7 +2,6 @@ package model
 
 import (
 	"crypto/sha256"
-	"encoding/binary"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
@@ -240,8 +239,9 @@ func (w *weights) read(n *graph.Node, name string) ([]float32, error) {
 	if err != nil {
 		return nil, err
 	}
+	variance := strings.HasSuffix(name, ".running_var")
 	for i, v := range data {
-		if math.IsNaN(float64(v)) || math.IsInf(float64(v), 0) || v < 0 && strings.HasSuffix(name, ".running_var") {
+		if v-v != 0 || variance && v < 0 { // v-v is no number where v is not finite
 			return nil, invalid("%s has the value %v at %d", w.byName[name].Name, v, i)
 		}
 	}
@@ -364,18 +364,11 @@ func (m *Model) identify() {
 		panic(err) // numbers and strings only
 	}
 	h.Write(config)
-	buf := make([]byte, 0, 1<<16)
 	for _, n := range m.Graph.Nodes {
 		for _, p := range n.Params() {
 			fmt.Fprintf(h, "\n%s.%s %v\n", n.Name, p.Name, p.Shape)
-			for values := n.Weight(p.Name); len(values) > 0; {
-				k := min(len(values), cap(buf)/4)
-				buf = buf[:0]
-				for _, v := range values[:k] {
-					buf = binary.LittleEndian.AppendUint32(buf, math.Float32bits(v))
-				}
-				h.Write(buf)
-				values = values[k:]
+			if err := checkpoint.WriteFloats(h, n.Weight(p.Name)); err != nil {
+				panic(err) // a hash takes everything
 			}
 		}
 	}

@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"runtime/debug"
 	"slices"
 	"strings"
 	"sync"
@@ -481,6 +482,9 @@ func (st *store) openSession(s *session) {
 	}
 	s.classifier, s.err = c, err
 	close(s.opened)
+	// Folding and packing leave twice the weights behind; what is served long
+	// should not hold them.
+	debug.FreeOSMemory()
 }
 
 func (st *store) openWarm(s *session) (*backend.Classifier, error) {
