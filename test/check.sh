@@ -12,7 +12,7 @@ go vet ./...
 go tool -modfile=tools/go.mod staticcheck ./...
 
 # Generated files are made again in place and compared with what was there.
-generated=(api/api.gen.go backend/purego/kernel/avx512_amd64.go backend/purego/kernel/avx512_amd64.s)
+generated=(api/api.gen.go backend/purego/kernel/asm_amd64.go backend/purego/kernel/asm_amd64.s)
 kept=$(mktemp -d)
 trap 'rm -rf "$kept"' EXIT
 cp "${generated[@]}" "$kept"

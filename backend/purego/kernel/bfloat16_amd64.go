@@ -43,13 +43,13 @@ func roundAVX512(r RoundArgs) {
 	roundRows((*byte)(unsafe.Pointer(&a)))
 }
 
-// gemmBFloat16 is gemmPanels over pairs.
+// gemmBFloat16 is gemm over pairs.
 func gemmBFloat16(g BFloat16Args) {
 	steps := (g.B.K + 1) / 2
 	pairs := unsafe.Slice((*float32)(unsafe.Pointer(&g.A[0])), len(g.A)/2)
-	gemmPanels(GemmArgs{
+	shapeBFloat16.gemm(GemmArgs{
 		Dst: g.Dst, LdDst: g.LdDst, A: pairs, LdA: g.LdA / 2, Residual: g.Residual, LdRes: g.LdRes, M: g.M, GELU: g.GELU,
-	}, g.B.values, g.B.bias, panel, steps, g.B.N, true)
+	}, g.B.values, g.B.bias, panel, steps, g.B.N)
 }
 
 // runBFloat16 is run for pairs of bfloat16.

@@ -163,23 +163,15 @@ func attentionGeneric(a AttentionArgs) {
 	scores := a.Scratch[:a.Tokens]
 	for i := range a.M {
 		q := a.Q[i*a.Ld:][:a.D]
-		highest := float32(math.Inf(-1))
 		for j := range scores {
 			k := a.K[j*a.Ld:][:len(q)]
 			dot := float32(0)
 			for e, v := range q {
 				dot += v * k[e]
 			}
-			dot *= a.Scale
 			scores[j] = dot
-			highest = max(highest, dot)
 		}
-		sum := float32(0)
-		for j, s := range scores {
-			p := exp(s - highest)
-			scores[j] = p
-			sum += p
-		}
+		softmaxGeneric(scores, a.Scale)
 		dst := a.Dst[i*a.LdDst:][:a.D]
 		clear(dst)
 		for j, p := range scores {
@@ -188,9 +180,24 @@ func attentionGeneric(a AttentionArgs) {
 				dst[e] += p * v[e]
 			}
 		}
-		for e := range dst {
-			dst[e] /= sum
-		}
+	}
+}
+
+// softmaxGeneric turns scores, times scale, into weights that sum to 1.
+func softmaxGeneric(scores []float32, scale float32) {
+	highest := float32(math.Inf(-1))
+	for j, s := range scores {
+		scores[j] = s * scale
+		highest = max(highest, scores[j])
+	}
+	sum := float32(0)
+	for j, s := range scores {
+		p := exp(s - highest)
+		scores[j] = p
+		sum += p
+	}
+	for j := range scores {
+		scores[j] /= sum
 	}
 }
 

@@ -8,11 +8,14 @@ import (
 	"golang.org/x/sys/cpu"
 )
 
-//go:generate sh -c "cd _asm && go run . -out ../avx512_amd64.s -stubs ../avx512_amd64.go -pkg kernel"
+//go:generate sh -c "cd _asm && go run . -out ../asm_amd64.s -stubs ../asm_amd64.go -pkg kernel"
 
 // Tables lists every set that this processor runs, the fastest last.
 func Tables() []*Table {
 	tables := []*Table{&Generic}
+	if cpu.X86.HasAVX2 && cpu.X86.HasFMA {
+		tables = append(tables, &avx2)
+	}
 	if x := cpu.X86; x.HasAVX512F && x.HasAVX512BW && x.HasAVX512DQ && x.HasAVX512VL && x.HasFMA {
 		t := avx512
 		if !x.HasAVX512VNNI {
@@ -53,6 +56,40 @@ const (
 	probeFlops = 24 * lanes * 2 // of a round of fmaProbe: sums, lanes, multiply and add
 )
 
+// shape is that of the tiles of a set of gemm kernels.
+type shape struct {
+	rows, lanes int
+	kind        gemmKind
+}
+
+type gemmKind uint8
+
+const (
+	gemmFloat32 gemmKind = iota
+	gemmBFloat16Pairs
+	gemmFloat32AVX2
+)
+
+var (
+	shapeAVX512   = shape{rows, lanes, gemmFloat32}
+	shapeBFloat16 = shape{rows, lanes, gemmBFloat16Pairs}
+)
+
+// panel is the number of columns of a tile.
+func (s shape) panel() int { return 3 * s.lanes }
+
+// up is n rounded up to whole vectors.
+func (s shape) up(n int) int { return (n + s.lanes - 1) / s.lanes * s.lanes }
+
+// last is what tells a kernel the lanes of the last vector of n values.
+func (s shape) last(n int) uint64 {
+	if s.kind == gemmFloat32AVX2 {
+		return maskAVX2(n)
+	}
+	_, mask := vectors(n)
+	return mask
+}
+
 // vectors is the number of vectors that hold n values, last the mask of the
 // lanes of the last one.
 func vectors(n int) (count int, last uint64) {
@@ -64,18 +101,19 @@ func pointer(x []float32) unsafe.Pointer { return unsafe.Pointer(unsafe.SliceDat
 
 // packAVX512 lays b out in panels of 48 columns, [k][48], the last one as wide
 // as its vectors; columns past the end are zeros.
-func packAVX512(b, bias []float32, k, n int) *Matrix {
-	width := (n + lanes - 1) / lanes * lanes
-	m := &Matrix{K: k, N: n, values: Floats(k * width), bias: Floats(width)}
+func packAVX512(b, bias []float32, k, n int) *Matrix { return shapeAVX512.pack(b, bias, k, n) }
+
+func (s shape) pack(b, bias []float32, k, n int) *Matrix {
+	m := &Matrix{K: k, N: n, values: Floats(k * s.up(n)), bias: Floats(s.up(n))}
 	copy(m.bias, bias)
-	packPanels(m.values, b, k, n, n)
+	s.packPanels(m.values, b, k, n, n)
 	return m
 }
 
-func packPanels(dst, b []float32, k, n, ld int) {
-	for j := 0; j < n; j += panel {
-		cols := min(panel, n-j)
-		width := (cols + lanes - 1) / lanes * lanes
+func (s shape) packPanels(dst, b []float32, k, n, ld int) {
+	for j := 0; j < n; j += s.panel() {
+		cols := min(s.panel(), n-j)
+		width := s.up(cols)
 		for i := range k {
 			line := dst[i*width:][:width]
 			copy(line[:cols], b[i*ld+j:])
@@ -101,9 +139,13 @@ type gemmTile struct {
 
 // run calls the kernel of a tile's rows and vectors. The calls are direct, so
 // that t stays on the stack.
-func (t *gemmTile) run(rows, vectors int, bfloat16 bool) {
-	if bfloat16 {
+func (t *gemmTile) run(kind gemmKind, rows, vectors int) {
+	switch kind {
+	case gemmBFloat16Pairs:
 		t.runBFloat16(rows, vectors)
+		return
+	case gemmFloat32AVX2:
+		t.runAVX2(rows, vectors)
 		return
 	}
 	p := (*byte)(unsafe.Pointer(t))
@@ -154,12 +196,12 @@ func (t *gemmTile) run(rows, vectors int, bfloat16 bool) {
 }
 
 func gemmAVX512(g GemmArgs) {
-	gemmPanels(g, g.B.values, g.B.bias, panel, g.B.K, g.B.N, false)
+	shapeAVX512.gemm(g, g.B.values, g.B.bias, panel, g.B.K, g.B.N)
 }
 
-// gemmPanels is gemm for a packed matrix whose bias advances by biasStep from
+// gemm is Table.Gemm for a packed matrix whose bias advances by biasStep from
 // panel to panel.
-func gemmPanels(g GemmArgs, values, bias []float32, biasStep, k, n int, bfloat16 bool) {
+func (s shape) gemm(g GemmArgs, values, bias []float32, biasStep, k, n int) {
 	g.plain()
 	piece := k / g.Segments
 	t := gemmTile{
@@ -171,35 +213,36 @@ func gemmPanels(g GemmArgs, values, bias []float32, biasStep, k, n int, bfloat16
 		t.gelu = unsafe.Pointer(&geluVectorTable)
 	}
 	// The slices are checked once; the kernels stay inside.
-	last := (g.M-1)/g.GroupRows*g.GroupStep + (g.M-1)%g.GroupRows*g.LdA
-	_, _ = g.Dst[(g.M-1)*g.LdDst+n-1], g.A[last+(g.Segments-1)*g.SegmentStep+piece-1]
-	for j := 0; j < n; j += panel {
-		var count int
-		count, t.mask = vectors(min(panel, n-j))
+	end := (g.M-1)/g.GroupRows*g.GroupStep + (g.M-1)%g.GroupRows*g.LdA
+	_, _ = g.Dst[(g.M-1)*g.LdDst+n-1], g.A[end+(g.Segments-1)*g.SegmentStep+piece-1]
+	for j := 0; j < n; j += s.panel() {
+		cols := min(s.panel(), n-j)
+		width := s.up(cols)
+		t.mask = s.last(cols)
 		t.b, t.bias = pointer(values), pointer(bias)
-		t.ahead = uintptr(k * count * lanes * 4)
+		t.ahead = uintptr(k * width * 4)
 		for row := 0; row < g.M; row += g.GroupRows {
 			from := row / g.GroupRows * g.GroupStep
 			m := min(g.GroupRows, g.M-row)
-			full, rest := m/rows, m%rows
+			full, rest := m/s.rows, m%s.rows
 			t.dst, t.a, t.tiles = pointer(g.Dst[row*g.LdDst+j:]), pointer(g.A[from:]), full
 			if g.Residual != nil {
 				t.residual = pointer(g.Residual[row*g.LdRes+j:])
 			}
 			if full > 0 {
-				t.run(rows, count, bfloat16)
+				t.run(s.kind, s.rows, width/s.lanes)
 			}
 			if rest == 0 {
 				continue
 			}
-			done := full * rows
+			done := full * s.rows
 			t.dst, t.a, t.tiles = pointer(g.Dst[(row+done)*g.LdDst+j:]), pointer(g.A[from+done*g.LdA:]), 1
 			if g.Residual != nil {
 				t.residual = pointer(g.Residual[(row+done)*g.LdRes+j:])
 			}
-			t.run(rest, count, bfloat16)
+			t.run(s.kind, rest, width/s.lanes)
 		}
-		values = values[k*count*lanes:]
+		values = values[k*width:]
 		bias = bias[min(biasStep, len(bias)):]
 	}
 }
@@ -241,6 +284,10 @@ func geluAVX512(dst, src []float32) {
 // lays out for each vector its bias and its taps: [period][1+kernel²][16]. Kernels other than
 // 3 and 5 run the portable code.
 func packFilterAVX512(weight, bias []float32, kernel, c int) *Filter {
+	return packFilterVectors(weight, bias, kernel, c, lanes)
+}
+
+func packFilterVectors(weight, bias []float32, kernel, c, lanes int) *Filter {
 	if kernel != 3 && kernel != 5 {
 		return packFilterGeneric(weight, bias, kernel, c)
 	}
@@ -326,34 +373,42 @@ type softmaxArgs struct {
 	scale       float32
 }
 
-// attentionScratchAVX512 holds keys and values as packed matrices, and scores.
-func attentionScratchAVX512(m, tokens, d int) int {
-	up := func(n int) int { return (n + lanes - 1) / lanes * lanes }
-	return up(tokens)*d + tokens*up(d) + m*up(tokens)
+// attentionScratch holds keys and values as packed matrices, and scores.
+func (s shape) attentionScratch(m, tokens, d int) int {
+	return s.up(tokens)*d + tokens*s.up(d) + m*s.up(tokens)
 }
+
+func attentionScratchAVX512(m, tokens, d int) int { return shapeAVX512.attentionScratch(m, tokens, d) }
 
 // noBias is the bias of every panel of a product without one.
 var noBias = Floats(panel)
 
 func attentionAVX512(a AttentionArgs) {
-	up := func(n int) int { return (n + lanes - 1) / lanes * lanes }
-	keys, rest := a.Scratch[:up(a.Tokens)*a.D], a.Scratch[up(a.Tokens)*a.D:]
-	values, scores := rest[:a.Tokens*up(a.D)], rest[a.Tokens*up(a.D):]
-	packTransposed(keys, a.K, a.D, a.Tokens, a.Ld)
-	packPanels(values, a.V, a.Tokens, a.D, a.Ld)
-	ld := up(a.Tokens)
-	gemmPanels(GemmArgs{Dst: scores, LdDst: ld, A: a.Q, LdA: a.Ld, M: a.M}, keys, noBias, 0, a.D, a.Tokens, false)
-	s := softmaxArgs{src: pointer(scores), ld: uintptr(ld) * 4, rows: a.M, scale: a.Scale}
-	s.count, s.mask = vectors(a.Tokens)
-	softmaxRows((*byte)(unsafe.Pointer(&s)))
-	gemmPanels(GemmArgs{Dst: a.Dst, LdDst: a.LdDst, A: scores, LdA: ld, M: a.M}, values, noBias, 0, a.Tokens, a.D, false)
+	shapeAVX512.attention(a, func(scores []float32, ld int) {
+		s := softmaxArgs{src: pointer(scores), ld: uintptr(ld) * 4, rows: a.M, scale: a.Scale}
+		s.count, s.mask = vectors(a.Tokens)
+		softmaxRows((*byte)(unsafe.Pointer(&s)))
+	})
+}
+
+// attention multiplies queries and keys, calls softmax, and multiplies by the
+// values.
+func (s shape) attention(a AttentionArgs, softmax func(scores []float32, ld int)) {
+	keys, rest := a.Scratch[:s.up(a.Tokens)*a.D], a.Scratch[s.up(a.Tokens)*a.D:]
+	values, scores := rest[:a.Tokens*s.up(a.D)], rest[a.Tokens*s.up(a.D):]
+	s.packTransposed(keys, a.K, a.D, a.Tokens, a.Ld)
+	s.packPanels(values, a.V, a.Tokens, a.D, a.Ld)
+	ld := s.up(a.Tokens)
+	s.gemm(GemmArgs{Dst: scores, LdDst: ld, A: a.Q, LdA: a.Ld, M: a.M}, keys, noBias, 0, a.D, a.Tokens)
+	softmax(scores, ld)
+	s.gemm(GemmArgs{Dst: a.Dst, LdDst: a.LdDst, A: scores, LdA: ld, M: a.M}, values, noBias, 0, a.Tokens, a.D)
 }
 
 // packTransposed is packPanels of the transpose of x, [n k] with the stride ld.
-func packTransposed(dst, x []float32, k, n, ld int) {
-	for j := 0; j < n; j += panel {
-		cols := min(panel, n-j)
-		width := (cols + lanes - 1) / lanes * lanes
+func (s shape) packTransposed(dst, x []float32, k, n, ld int) {
+	for j := 0; j < n; j += s.panel() {
+		cols := min(s.panel(), n-j)
+		width := s.up(cols)
 		for c := range cols {
 			row := x[(j+c)*ld:][:k]
 			to := dst[c:]

@@ -1,4 +1,5 @@
-// Command _asm writes the AVX-512 kernels: go generate in the folder above.
+// Command _asm writes the AVX-512 and AVX2 kernels: go generate in the folder
+// above.
 package main
 
 import (
@@ -19,6 +20,14 @@ func main() {
 			gemmInt8(rows, vectors)
 		}
 	}
+	for rows := 1; rows <= maxRowsAVX2; rows++ {
+		for vectors := 1; vectors <= maxVectorsAVX2; vectors++ {
+			gemmAVX2(rows, vectors)
+		}
+	}
+	geluAVX2()
+	depthwiseAVX2(3)
+	depthwiseAVX2(5)
 	depthwise(3)
 	depthwise(5)
 	norm()

@@ -1,0 +1,136 @@
+//go:build !purego
+
+package kernel
+
+import "unsafe"
+
+// avx2 is the set for processors with AVX2 and FMA: the products, GELU and
+// depthwise convolutions in vectors of 8, the rest portable.
+var avx2 = Table{
+	Name:             "avx2",
+	Rows:             4,
+	Probe:            Generic.Probe,
+	ProbeFlops:       Generic.ProbeFlops,
+	Pack:             packAVX2,
+	Gemm:             gemmTilesAVX2,
+	PackInt8:         packInt8Generic,
+	Quantize:         quantizeGeneric,
+	GemmInt8:         gemmInt8Generic,
+	PackFilter:       packFilterAVX2,
+	Depthwise:        depthwiseRowsAVX2,
+	Norm:             normGeneric,
+	GELU:             geluRowAVX2,
+	Attention:        attentionAVX2,
+	AttentionScratch: shapeAVX2.attentionScratch,
+	Spread:           spreadGeneric,
+}
+
+const lanesAVX2 = 8
+
+var shapeAVX2 = shape{4, lanesAVX2, gemmFloat32AVX2}
+
+// masksAVX2 holds at 8-n the mask of the first n lanes.
+var masksAVX2 = [16]int32{-1, -1, -1, -1, -1, -1, -1, -1}
+
+// maskAVX2 is the address of the mask of the last vector of n values.
+func maskAVX2(n int) uint64 {
+	return uint64(uintptr(unsafe.Pointer(&masksAVX2[(n+lanesAVX2-1)/lanesAVX2*lanesAVX2-n])))
+}
+
+func packAVX2(b, bias []float32, k, n int) *Matrix { return shapeAVX2.pack(b, bias, k, n) }
+
+// gemmTilesAVX2 applies GELU in a pass of its own.
+func gemmTilesAVX2(g GemmArgs) {
+	n, activate := g.B.N, g.GELU
+	var residual []float32
+	if activate && g.Residual != nil { // no EdgeViT has both
+		for i := range g.M { // a copy, since it may be Dst
+			residual = append(residual, g.Residual[i*g.LdRes:][:n]...)
+		}
+		g.Residual = nil
+	}
+	g.GELU = false
+	shapeAVX2.gemm(g, g.B.values, g.B.bias, shapeAVX2.panel(), g.B.K, n)
+	if !activate {
+		return
+	}
+	for i := range g.M {
+		row := g.Dst[i*g.LdDst:][:n]
+		geluRowAVX2(row, row)
+		for j := range min(n, len(residual)) {
+			row[j] += residual[i*n+j]
+		}
+	}
+}
+
+// runAVX2 calls the kernel of a tile's rows and vectors.
+func (t *gemmTile) runAVX2(rows, vectors int) {
+	p := (*byte)(unsafe.Pointer(t))
+	switch rows<<2 | vectors {
+	case 4<<2 | 3:
+		gemmAVX2x4x3(p)
+	case 4<<2 | 2:
+		gemmAVX2x4x2(p)
+	case 4<<2 | 1:
+		gemmAVX2x4x1(p)
+	case 3<<2 | 3:
+		gemmAVX2x3x3(p)
+	case 3<<2 | 2:
+		gemmAVX2x3x2(p)
+	case 3<<2 | 1:
+		gemmAVX2x3x1(p)
+	case 2<<2 | 3:
+		gemmAVX2x2x3(p)
+	case 2<<2 | 2:
+		gemmAVX2x2x2(p)
+	case 2<<2 | 1:
+		gemmAVX2x2x1(p)
+	case 1<<2 | 3:
+		gemmAVX2x1x3(p)
+	case 1<<2 | 2:
+		gemmAVX2x1x2(p)
+	case 1<<2 | 1:
+		gemmAVX2x1x1(p)
+	}
+}
+
+func geluRowAVX2(dst, src []float32) {
+	dst = dst[:len(src)]
+	whole := len(src) / lanesAVX2
+	if whole > 0 {
+		a := geluArgs{dst: pointer(dst), src: pointer(src), count: whole, table: unsafe.Pointer(&geluVectorTable)}
+		geluVectorsAVX2((*byte)(unsafe.Pointer(&a)))
+	}
+	geluGeneric(dst[whole*lanesAVX2:], src[whole*lanesAVX2:])
+}
+
+func packFilterAVX2(weight, bias []float32, kernel, c int) *Filter {
+	return packFilterVectors(weight, bias, kernel, c, lanesAVX2)
+}
+
+func depthwiseRowsAVX2(d DepthwiseArgs) {
+	f := d.Filter
+	if f.Kernel != 3 && f.Kernel != 5 {
+		depthwiseGeneric(d)
+		return
+	}
+	n := d.W * f.C
+	r := depthwiseRow{dst: pointer(d.Dst[:n]), weight: pointer(f.values), start: pointer(f.values), c: uintptr(f.C) * 4, period: f.C / gcd(f.C, lanesAVX2)}
+	r.count, r.mask = (n+lanesAVX2-1)/lanesAVX2, maskAVX2(n)
+	for i, line := range d.Lines {
+		r.lines[i] = pointer(line[:n+(f.Kernel-1)*f.C+LineSlack])
+	}
+	if f.Kernel == 3 {
+		depthwiseAVX2x3((*byte)(unsafe.Pointer(&r)))
+	} else {
+		depthwiseAVX2x5((*byte)(unsafe.Pointer(&r)))
+	}
+}
+
+func attentionAVX2(a AttentionArgs) {
+	shapeAVX2.attention(a, func(scores []float32, ld int) {
+		for i := range a.M {
+			softmaxGeneric(scores[i*ld:][:a.Tokens], a.Scale)
+		}
+	})
+}
