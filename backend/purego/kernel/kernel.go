@@ -1,7 +1,8 @@
 // Package kernel holds the inner loops of the pure-Go engine behind one table
 // of functions. generic.go is the portable set, compiled everywhere: it is the
 // specification of every other set. The AVX-512 set is kernel_amd64.go, the AVX2
-// set avx2_amd64.go, over assembly that _asm generates.
+// set avx2_amd64.go, over assembly that _asm generates; the NEON set of arm64 is
+// kernel_arm64.go over assembly written by hand.
 //
 // All matrices are row-major float32; a stride (ld) counts elements from one
 // row to the next.
@@ -16,7 +17,7 @@ import (
 
 // Table is one set of kernels.
 type Table struct {
-	// Name says which set it is: generic, avx2, avx512.
+	// Name says which set it is: generic, avx2, avx512, neon.
 	Name string
 	// Rows is the number of rows that Gemm takes at a time.
 	Rows int
