@@ -2,16 +2,19 @@ package purego
 
 import (
 	"context"
-	"runtime"
 	"sync/atomic"
 	"time"
 
 	"edgevit/backend/purego/kernel"
 )
 
-// exec is the memory and the team of goroutines of one Run at a time.
+// exec is the memory and the team of goroutines of one Run at a time. It takes
+// up to room images through the plan at once: every value is [n H W C], and the
+// tiles of a step are those of all images.
 type exec struct {
 	plan    *plan
+	room    int
+	images  int // in progress
 	arena   []float32
 	scratch [][]float32   // per worker
 	lines   [][]float32   // per worker: padded input rows of a depthwise kernel
@@ -20,7 +23,7 @@ type exec struct {
 	scales  [][]float32   // per worker: their scales
 	halves  [][]uint16    // per worker: a tile of rounded rows
 	stats   []float64     // partial sums of norms over a whole feature map
-	in, out []float32     // of the image in progress
+	in, out []float32     // of the images in progress
 
 	// Worker 0 is the goroutine that calls run; the others sleep between runs.
 	start  []chan *round
@@ -32,6 +35,7 @@ type exec struct {
 // when every worker has come: a worker that the operating system has put aside
 // delays nobody, as long as it holds no tile.
 type round struct {
+	images int
 	steps  []progress
 	active atomic.Int32 // workers that look at this round
 	stop   atomic.Bool
@@ -42,8 +46,8 @@ type progress struct {
 	_          [56]byte // a cache line each
 }
 
-func newExec(p *plan) *exec {
-	x := &exec{plan: p, arena: kernel.Floats(p.arena), stats: make([]float64, 2*statChunks)}
+func newExec(p *plan, room int) *exec {
+	x := &exec{plan: p, room: room, arena: kernel.Floats(p.arena * room), stats: make([]float64, 2*statChunks*room)}
 	for w := range p.threads {
 		x.scratch = append(x.scratch, kernel.Floats(p.scratch))
 		x.lines = append(x.lines, kernel.Floats(p.lines))
@@ -79,7 +83,7 @@ func (x *exec) close() {
 
 // begin returns a round that no worker looks at any more, and wakes the team. A
 // worker that is still on its way through an earlier round is left out.
-func (x *exec) begin() *round {
+func (x *exec) begin(images int) *round {
 	var r *round
 	for _, old := range x.rounds {
 		if old.active.Load() == 0 {
@@ -95,6 +99,7 @@ func (x *exec) begin() *round {
 		r.steps[i].next.Store(0)
 		r.steps[i].done.Store(0)
 	}
+	r.images = images
 	r.stop.Store(false)
 	for _, c := range x.start {
 		r.active.Add(1)
@@ -107,11 +112,11 @@ func (x *exec) begin() *round {
 	return r
 }
 
-// run takes one image through the plan; times, if not nil, gets the duration of
-// each step.
-func (x *exec) run(ctx context.Context, in, out []float32, times []time.Duration) error {
-	x.in, x.out = in, out
-	r := x.begin()
+// run takes images, at most x.room, through the plan; times, if not nil, gets
+// the duration of each step.
+func (x *exec) run(ctx context.Context, images int, in, out []float32, times []time.Duration) error {
+	x.images, x.in, x.out = images, in, out
+	r := x.begin(images)
 	for i := range x.plan.steps {
 		if err := ctx.Err(); err != nil {
 			r.stop.Store(true)
@@ -134,7 +139,7 @@ func (x *exec) run(ctx context.Context, in, out []float32, times []time.Duration
 // all are done. It returns false if the round is stopped.
 func (x *exec) step(r *round, i, w int) bool {
 	s, p := x.plan.steps[i], &r.steps[i]
-	n := int32(s.tiles())
+	n := int32(s.tiles(r.images))
 	for !r.stop.Load() {
 		tile := p.next.Add(1) - 1
 		if tile >= n {
@@ -147,16 +152,17 @@ func (x *exec) step(r *round, i, w int) bool {
 	return !r.stop.Load()
 }
 
-// maxSpins is how often a waiting worker looks before it lets other goroutines
-// run between looks: some tens of microseconds.
+// maxSpins is how often a waiting worker looks before it sleeps between looks:
+// some tens of microseconds.
 const maxSpins = 1 << 14
 
 // wait spins: steps are microseconds apart, and a sleep would cost more than
-// one.
+// one. A longer wait means that another worker has been put aside by the
+// operating system: a core left idle is where it can go on.
 func wait(done func() bool) {
 	for spins := 0; !done(); spins++ {
 		if spins > maxSpins {
-			runtime.Gosched()
+			time.Sleep(20 * time.Microsecond)
 		}
 	}
 }
@@ -184,7 +190,12 @@ func (x *exec) slice(p place) []float32 {
 	case inOutput:
 		return x.out
 	}
-	return x.arena[p.offset:]
+	return x.arena[p.offset*x.room:]
+}
+
+// imageSlice is slice from the start of one image's value of the given length.
+func (x *exec) imageSlice(p place, image, length int) []float32 {
+	return x.slice(p)[image*length:]
 }
 
 // rows is the memory from the given row, of c values, of a value; in scratch a

@@ -272,7 +272,7 @@ func (p *planner) lowerRow(n *irNode, tile int, scratch func(width int) place) [
 		var ops []rowOp
 		if !pointwise(n) {
 			windows := scratch(k)
-			ops = append(ops, &gather{src: src, dst: windows, from: from, kernel: op.Kernel, stride: op.Stride, pad: op.Pad, outW: n.shape.W})
+			ops = append(ops, &gather{src: src, dst: windows, from: from, to: n.shape, kernel: op.Kernel, stride: op.Stride, pad: op.Pad})
 			src = windows
 		}
 		end := epilogue{dst: dst, gelu: n.gelu}
@@ -297,7 +297,7 @@ func (p *planner) lowerRow(n *irNode, tile int, scratch func(width int) place) [
 		p.weightBytes += weight.Bytes()
 		return append(ops, &gemm{src: src, epilogue: end, weight: weight})
 	case graph.Subsample:
-		return []rowOp{&gather{src: src, dst: dst, from: from, kernel: 1, stride: op.Stride, outW: n.shape.W}}
+		return []rowOp{&gather{src: src, dst: dst, from: from, to: n.shape, kernel: 1, stride: op.Stride}}
 	case graph.Deconv:
 		return []rowOp{&deconv{src: src, dst: dst, from: from, kernel: op.Kernel, weight: tapsFirst(n.weights["weight"], c, op.Kernel), bias: n.bias(c)}}
 	case graph.LayerNorm:

@@ -108,16 +108,32 @@ type session struct {
 // maxIdle bounds how many execs, each with an arena, wait for the next Run.
 const maxIdle = 8
 
-func (s *session) take() *exec {
+// take returns an exec with room for n images, at most s.batch().
+func (s *session) take(n int) *exec {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if n := len(s.idle); n > 0 {
-		x := s.idle[n-1]
-		s.idle = s.idle[:n-1]
-		return x
+	room := 1
+	if n > 1 {
+		room = s.batch()
 	}
-	return newExec(s.plan)
+	for i, x := range s.idle {
+		if x.room == room {
+			s.idle = slices.Delete(s.idle, i, i+1)
+			return x
+		}
+	}
+	return newExec(s.plan, room)
 }
+
+// maxBatch is how many images go through the plan at once, as far as their
+// activations fit into maxArena values: the layers with few pixels then have
+// enough for all threads, and a weight that was fetched serves them all.
+const (
+	maxBatch = 8
+	maxArena = 16 << 20
+)
+
+func (s *session) batch() int { return max(1, min(maxBatch, maxArena/max(s.plan.arena, 1))) }
 
 func (s *session) give(x *exec) {
 	x.in, x.out = nil, nil
@@ -130,7 +146,7 @@ func (s *session) give(x *exec) {
 	x.close()
 }
 
-// Run implements backend.Session. The images of a batch run one after another.
+// Run implements backend.Session. Larger batches run in parts.
 func (s *session) Run(ctx context.Context, in, out []float32) error {
 	n, err := s.graph.Batch(in)
 	if err != nil {
@@ -140,10 +156,11 @@ func (s *session) Run(ctx context.Context, in, out []float32) error {
 	if len(out) != n*classes {
 		return fmt.Errorf("%w: output has %d values, want %d", backend.ErrShape, len(out), n*classes)
 	}
-	x := s.take()
+	x := s.take(n)
 	defer s.give(x)
-	for i := range n {
-		if err := x.run(ctx, in[i*size:][:size], out[i*classes:][:classes], nil); err != nil {
+	for i := 0; i < n; i += x.room {
+		k := min(x.room, n-i)
+		if err := x.run(ctx, k, in[i*size:][:k*size], out[i*classes:][:k*classes], nil); err != nil {
 			return err
 		}
 	}
@@ -157,11 +174,11 @@ func (s *session) Trace(ctx context.Context, in []float32) ([]backend.NodeTrace,
 	if s.traceErr != nil {
 		return nil, s.traceErr
 	}
-	x := newExec(s.tracePlan)
+	x := newExec(s.tracePlan, 1)
 	defer x.close()
 	out := make([]float32, s.graph.Classes())
 	times := make([]time.Duration, len(s.tracePlan.steps))
-	if err := x.run(ctx, in, out, times); err != nil {
+	if err := x.run(ctx, 1, in, out, times); err != nil {
 		return nil, err
 	}
 	trace := make([]backend.NodeTrace, len(s.graph.Nodes))
@@ -181,7 +198,7 @@ func (s *session) Trace(ctx context.Context, in []float32) ([]backend.NodeTrace,
 
 // Profile implements backend.Profiler by the plan that Run uses.
 func (s *session) Profile(ctx context.Context, in []float32, runs int) ([]backend.Step, error) {
-	x := s.take()
+	x := s.take(1)
 	defer s.give(x)
 	out := make([]float32, s.graph.Classes())
 	steps := make([]backend.Step, len(s.plan.steps))
@@ -192,7 +209,7 @@ func (s *session) Profile(ctx context.Context, in []float32, runs int) ([]backen
 	}
 	times := make([]time.Duration, len(steps))
 	for range runs {
-		if err := x.run(ctx, in, out, times); err != nil {
+		if err := x.run(ctx, 1, in, out, times); err != nil {
 			return nil, err
 		}
 		for i, d := range times {

@@ -64,3 +64,29 @@ func BenchmarkRun(b *testing.B) {
 		}
 	}
 }
+
+// BenchmarkBatch reports the time of one image in batches of several.
+func BenchmarkBatch(b *testing.B) {
+	m, err := model.Random("xxs")
+	if err != nil {
+		b.Fatal(err)
+	}
+	for _, threads := range []int{1, 2} {
+		s, err := purego.Backend{}.Open(b.Context(), m.Graph, backend.Options{Threads: threads})
+		if err != nil {
+			b.Fatal(err)
+		}
+		defer s.Close()
+		for _, n := range []int{1, 8, 16} {
+			b.Run(fmt.Sprintf("threads=%d/batch=%d", threads, n), func(b *testing.B) {
+				in, out := make([]float32, n*m.Graph.Input().Len()), make([]float32, n*m.Graph.Classes())
+				for b.Loop() {
+					if err := s.Run(b.Context(), in, out); err != nil {
+						b.Fatal(err)
+					}
+				}
+				b.ReportMetric(b.Elapsed().Seconds()*1e3/float64(b.N)/float64(n), "ms/image")
+			})
+		}
+	}
+}

@@ -10,13 +10,15 @@ import (
 // step is a part of the plan. It begins when all tiles of the step before are
 // done.
 type step interface {
-	// tiles is the number of pieces of work, which may be done in any order.
-	tiles() int
+	// tiles is the number of pieces of work for so many images, which may be
+	// done in any order.
+	tiles(images int) int
 	// run does one of them as worker w.
 	run(x *exec, w, tile int)
 }
 
-// rowStep takes tiles of rows (pixels) through a list of operations.
+// rowStep takes tiles of rows (pixels) through a list of operations. total is
+// the number of one image's rows; a tile may hold rows of two.
 type rowStep struct {
 	total, tile int
 	ops         []rowOp
@@ -25,13 +27,25 @@ type rowStep struct {
 // rowOp computes rows row..row+m of its destination.
 type rowOp interface{ apply(x *exec, w, row, m int) }
 
-func (s *rowStep) tiles() int { return (s.total + s.tile - 1) / s.tile }
+func (s *rowStep) tiles(images int) int { return (s.total*images + s.tile - 1) / s.tile }
 
 func (s *rowStep) run(x *exec, w, tile int) {
 	row := tile * s.tile
-	m := min(s.tile, s.total-row)
+	m := min(s.tile, s.total*x.images-row)
 	for _, op := range s.ops {
 		op.apply(x, w, row, m)
+	}
+}
+
+// byImage calls f for each image's part of the rows row..row+m, of which an
+// image has perImage: with the part's first row within the image and its offset
+// within the tile.
+func byImage(row, m, perImage int, f func(image, row, offset, m int)) {
+	for offset := 0; offset < m; {
+		image, first := (row+offset)/perImage, (row+offset)%perImage
+		n := min(m-offset, perImage-first)
+		f(image, first, offset, n)
+		offset += n
 	}
 }
 
@@ -105,27 +119,32 @@ type patches struct {
 }
 
 func (o *patches) apply(x *exec, w, row, m int) {
-	line, across := o.from.W*o.from.C, o.from.W/o.kernel
-	x.plan.kernels.Gemm(kernel.GemmArgs{
-		Dst: x.rows(o.dst, w, row, o.weight.N), LdDst: o.weight.N,
-		A: x.slice(o.src)[row/across*o.kernel*line:], LdA: o.kernel * o.from.C, B: o.weight, M: m,
-		Segments: o.kernel, SegmentStep: line, GroupRows: across, GroupStep: o.kernel * line,
+	line, across, n := o.from.W*o.from.C, o.from.W/o.kernel, o.weight.N
+	dst := x.rows(o.dst, w, row, n)
+	byImage(row, m, across*(o.from.H/o.kernel), func(image, row, offset, m int) {
+		x.plan.kernels.Gemm(kernel.GemmArgs{
+			Dst: dst[offset*n:], LdDst: n,
+			A: x.imageSlice(o.src, image, o.from.Len())[row/across*o.kernel*line:], LdA: o.kernel * o.from.C, B: o.weight, M: m,
+			Segments: o.kernel, SegmentStep: line, GroupRows: across, GroupStep: o.kernel * line,
+		})
 	})
 }
 
 // gather copies the window of each output pixel into a row, [kernel kernel c],
 // zeros where the padding is. With kernel 1 it is the sampling.
 type gather struct {
-	src, dst                  place
-	from                      graph.Shape
-	kernel, stride, pad, outW int
+	src, dst            place
+	from, to            graph.Shape
+	kernel, stride, pad int
 }
 
 func (o *gather) apply(x *exec, w, row, m int) {
-	src, c := x.slice(o.src), o.from.C
+	c, pixels := o.from.C, o.to.H*o.to.W
 	dst := x.rows(o.dst, w, row, o.kernel*o.kernel*c)
 	for i := range m {
-		y0, x0 := (row+i)/o.outW*o.stride-o.pad, (row+i)%o.outW*o.stride-o.pad
+		src := x.imageSlice(o.src, (row+i)/pixels, o.from.Len())
+		pixel := (row + i) % pixels
+		y0, x0 := pixel/o.to.W*o.stride-o.pad, pixel%o.to.W*o.stride-o.pad
 		left, right := max(0, -x0), min(o.kernel, o.from.W-x0)
 		for ky := range o.kernel {
 			line := dst[:o.kernel*c]
@@ -151,17 +170,16 @@ type deconv struct {
 }
 
 func (o *deconv) apply(x *exec, w, row, m int) {
-	src, c, outW := x.slice(o.src), o.from.C, o.from.W*o.kernel
+	c, outW := o.from.C, o.from.W*o.kernel
 	dst := x.rows(o.dst, w, row, c)
-	for m > 0 {
-		oy, ox := row/outW, row%outW
-		n := min(m, outW-ox)
+	// By rows of pixels, which end where images do.
+	byImage(row, m, outW, func(line, ox, offset, n int) {
+		image, oy := line/(o.from.H*o.kernel), line%(o.from.H*o.kernel)
 		x.plan.kernels.Spread(kernel.SpreadArgs{
-			Dst: dst, Src: src[(oy/o.kernel*o.from.W+ox/o.kernel)*c:], Weight: o.weight[oy%o.kernel*o.kernel*c:], Bias: o.bias,
-			W: n / o.kernel, C: c, Kernel: o.kernel,
+			Dst: dst[offset*c:], Src: x.imageSlice(o.src, image, o.from.Len())[(oy/o.kernel*o.from.W+ox/o.kernel)*c:],
+			Weight: o.weight[oy%o.kernel*o.kernel*c:], Bias: o.bias, W: n / o.kernel, C: c, Kernel: o.kernel,
 		})
-		dst, row, m = dst[n*c:], row+n, m-n
-	}
+	})
 }
 
 // affine is a scale and shift of each channel; the empty one does nothing.
@@ -241,12 +259,12 @@ type groupStats struct {
 	size int
 }
 
-func (s *groupStats) tiles() int { return statChunks }
+func (s *groupStats) tiles(images int) int { return statChunks * images }
 
 func (s *groupStats) run(x *exec, _, chunk int) {
-	from, to := share(s.size, statChunks, chunk)
+	from, to := share(s.size, statChunks, chunk%statChunks)
 	sum, squares := 0.0, 0.0
-	for _, v := range x.slice(s.src)[from:to] {
+	for _, v := range x.imageSlice(s.src, chunk/statChunks, s.size)[from:to] {
 		sum += float64(v)
 		squares += float64(v) * float64(v)
 	}
@@ -262,17 +280,20 @@ type groupNorm struct {
 }
 
 func (o *groupNorm) apply(x *exec, w, row, m int) {
-	sum, squares := 0.0, 0.0
-	for c := range statChunks {
-		sum += x.stats[2*c]
-		squares += x.stats[2*c+1]
-	}
-	mean := sum / float64(o.size)
-	scale := 1 / math.Sqrt(max(squares/float64(o.size)-mean*mean, 0)+o.eps)
-	dst := x.rows(o.dst, w, row, o.c)[:m*o.c]
-	for i, v := range x.rows(o.src, w, row, o.c)[:m*o.c] {
-		dst[i] = float32((float64(v) - mean) * scale)
-	}
+	dst, src := x.rows(o.dst, w, row, o.c)[:m*o.c], x.rows(o.src, w, row, o.c)[:m*o.c]
+	byImage(row, m, o.size/o.c, func(image, _, offset, m int) {
+		sum, squares := 0.0, 0.0
+		for c := range statChunks {
+			stats := x.stats[2*(image*statChunks+c):]
+			sum += stats[0]
+			squares += stats[1]
+		}
+		mean := sum / float64(o.size)
+		scale := 1 / math.Sqrt(max(squares/float64(o.size)-mean*mean, 0)+o.eps)
+		for i := offset * o.c; i < (offset+m)*o.c; i++ {
+			dst[i] = float32((float64(src[i]) - mean) * scale)
+		}
+	})
 	o.affine.apply(dst, o.c)
 }
 
@@ -285,13 +306,14 @@ type depthwise struct {
 	filter      *kernel.Filter
 }
 
-func (s *depthwise) tiles() int { return s.bands }
+func (s *depthwise) tiles(images int) int { return s.bands * images }
 
 func (s *depthwise) run(x *exec, w, band int) {
-	from, to := share(s.shape.H, s.bands, band)
+	image := band / s.bands
+	from, to := share(s.shape.H, s.bands, band%s.bands)
 	width, k := s.shape.W*s.shape.C, s.filter.Kernel
 	pad := k / 2 * s.shape.C
-	src, dst := x.slice(s.src), x.slice(s.dst)
+	src, dst := x.imageSlice(s.src, image, s.shape.Len()), x.imageSlice(s.dst, image, s.shape.Len())
 	ring, window := x.lines[w][:(k+1)*s.line], x.window[w][:k]
 	clear(ring) // the padding, and the last line, which stands for rows outside
 	fill := func(y int) []float32 {
@@ -321,12 +343,13 @@ type attention struct {
 	scale                   float32
 }
 
-func (s *attention) tiles() int { return s.heads * s.parts }
+func (s *attention) tiles(images int) int { return s.heads * s.parts * images }
 
 func (s *attention) run(x *exec, w, tile int) {
-	head := tile / s.parts
+	image, head := tile/(s.heads*s.parts), tile/s.parts%s.heads
 	first, end := share(s.tokens, s.parts, tile%s.parts)
-	src, dst, d, ld := x.slice(s.src), x.slice(s.dst), s.c/s.heads, 3*s.c
+	d, ld := s.c/s.heads, 3*s.c
+	src, dst := x.imageSlice(s.src, image, s.tokens*ld), x.imageSlice(s.dst, image, s.tokens*s.c)
 	x.plan.kernels.Attention(kernel.AttentionArgs{
 		Dst: dst[first*s.c+head*d:], LdDst: s.c,
 		Q: src[first*ld+head*d:], K: src[s.c+head*d:], V: src[2*s.c+head*d:], Ld: ld,
@@ -340,12 +363,12 @@ type meanPool struct {
 	pixels, c int
 }
 
-func (s *meanPool) tiles() int { return 1 }
+func (s *meanPool) tiles(images int) int { return images }
 
-func (s *meanPool) run(x *exec, _, _ int) {
-	dst := x.slice(s.dst)[:s.c]
+func (s *meanPool) run(x *exec, _, image int) {
+	dst := x.imageSlice(s.dst, image, s.c)[:s.c]
 	clear(dst)
-	for src := x.slice(s.src)[:s.pixels*s.c]; len(src) > 0; src = src[s.c:] {
+	for src := x.imageSlice(s.src, image, s.pixels*s.c)[:s.pixels*s.c]; len(src) > 0; src = src[s.c:] {
 		for j, v := range src[:s.c] {
 			dst[j] += v
 		}

@@ -10,15 +10,15 @@ import (
 // float32 multiply-adds, in 10⁹ operations a second, and names the
 // instructions. It is the median over pieces of about a millisecond, so that a
 // few pieces in which another program ran do not count. EDGEVIT_KERNELS has no
-// part in it. Where the only set is the portable one, the figure is what scalar
-// Go reaches, far below what the processor could do, and the name says so. It
-// is 0 if ctx ends before the first piece.
+// part in it. Where no set has a probe of its own, the figure is what scalar Go
+// reaches, far below what the processor could do, and the name says so. It is 0
+// if ctx ends before the first piece.
 func PeakFLOPS(ctx context.Context, d time.Duration) (gflops float64, name string) {
-	tables := Tables()
-	t := tables[len(tables)-1]
-	name = t.Name + " FMA"
-	if t == &Generic {
-		name = "scalar Go multiply-add"
+	t, name := &Generic, "scalar Go multiply-add"
+	for _, k := range Tables() {
+		if k.ProbeFlops > t.ProbeFlops {
+			t, name = k, k.Name+" FMA"
+		}
 	}
 	rounds := 1 << 10
 	var rates []float64
