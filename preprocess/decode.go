@@ -8,9 +8,7 @@ import (
 	"image/jpeg"
 	"image/png"
 	"io"
-	"runtime"
 	"runtime/debug"
-	"runtime/metrics"
 	"sync/atomic"
 	"time"
 
@@ -101,8 +99,6 @@ type header struct {
 	canvas [3]uint8
 	// memory is how many bytes decode may allocate and not yet have collected.
 	memory int64
-	// watched is set where the header does not bound what decode allocates.
-	watched bool
 	// length is how many bytes the image has if it is whole; 0 if not known.
 	length int64
 	// input is what decode reads: the file, mended where the decoder is
@@ -162,9 +158,6 @@ func Decode(ctx context.Context, data []byte, l Limits) (im *Image, err error) {
 	makeRoom(h.memory, l.DecodeBytes)
 
 	f := &feed{ctx: ctx, deadline: deadline, data: h.input}
-	if h.watched {
-		f.heapLimit = heap() + uint64(l.DecodeBytes)
-	}
 	pixels, err := h.decode(f)
 	if err != nil {
 		return nil, explain(err, f, h, len(data))
@@ -228,11 +221,8 @@ type feed struct {
 	deadline time.Time
 	data     []byte
 	offset   int   // of the next Read
-	stopped  error // ErrDeadline, the context's error or ErrTooLarge
+	stopped  error // ErrDeadline or the context's error
 	ended    bool  // more was asked for than there is
-
-	heapLimit uint64 // 0 for none
-	heapCheck int64  // the offset from which to look at the heap again
 }
 
 // piece is how much is read before the clock is looked at again. It is small
@@ -251,7 +241,7 @@ func (f *feed) Read(p []byte) (int, error) {
 
 func (f *feed) ReadAt(p []byte, off int64) (int, error) {
 	if f.stopped == nil {
-		f.stopped = f.reasonToStop(off)
+		f.stopped = f.reasonToStop()
 	}
 	if f.stopped != nil {
 		return 0, f.stopped
@@ -267,29 +257,12 @@ func (f *feed) ReadAt(p []byte, off int64) (int, error) {
 	return n, nil
 }
 
-func (f *feed) reasonToStop(off int64) error {
+func (f *feed) reasonToStop() error {
 	if err := f.ctx.Err(); err != nil {
 		return err
 	}
 	if time.Now().After(f.deadline) {
 		return ErrDeadline
 	}
-	if f.heapLimit > 0 && off >= f.heapCheck {
-		f.heapCheck = off + 4096
-		if heap() > f.heapLimit {
-			runtime.GC()
-			if heap() > f.heapLimit {
-				return fail(ErrTooLarge, "decoding takes too much memory")
-			}
-		}
-	}
 	return nil
-}
-
-// heap is the size of the process's heap. A decoder's share of it cannot be
-// told apart, so under load the limit on a watched one is a little stricter.
-func heap() uint64 {
-	sample := []metrics.Sample{{Name: "/memory/classes/heap/objects:bytes"}}
-	metrics.Read(sample)
-	return sample[0].Value.Uint64()
 }

@@ -12,6 +12,7 @@ type ifd struct {
 	data    []byte
 	order   binary.ByteOrder
 	entries [][]byte // 12 bytes each: tag, type, count, value or its offset
+	cut     bool     // the file ends before the directory does
 }
 
 // readIFD finds no entries where data is not TIFF or the directory lies outside
@@ -35,6 +36,7 @@ func readIFD(data []byte) ifd {
 		d.entries = append(d.entries, entries[:12])
 		entries = entries[12:]
 	}
+	d.cut = count > 0
 	return d
 }
 
@@ -53,19 +55,11 @@ func (d ifd) values(tag uint16, n int) []int64 {
 	if e == nil {
 		return nil
 	}
-	size := map[uint16]int64{1: 1, 3: 2, 4: 4}[d.order.Uint16(e[2:])]
-	count := int64(d.order.Uint32(e[4:]))
-	raw := e[8:12]
-	if length := size * count; length > 4 {
-		at := int64(d.order.Uint32(e[8:]))
-		if at+length > int64(len(d.data)) {
-			return nil
-		}
-		raw = d.data[at : at+length]
-	}
-	if size == 0 {
+	raw, size := d.raw(e)
+	if raw == nil || size == 0 {
 		return nil
 	}
+	count := int64(d.order.Uint32(e[4:]))
 	vs := make([]int64, min(count, int64(n)))
 	for i := range vs {
 		switch size {
@@ -78,6 +72,21 @@ func (d ifd) values(tag uint16, n int) []int64 {
 		}
 	}
 	return vs
+}
+
+// raw are the bytes of an entry's values, nil if they lie outside of the file,
+// and the size of one, 0 if it is of another type.
+func (d ifd) raw(e []byte) (raw []byte, size int64) {
+	size = map[uint16]int64{1: 1, 3: 2, 4: 4}[d.order.Uint16(e[2:])]
+	length := size * int64(d.order.Uint32(e[4:]))
+	if length <= 4 {
+		return e[8:12], size
+	}
+	at := int64(d.order.Uint32(e[8:]))
+	if at+length > int64(len(d.data)) {
+		return nil, size
+	}
+	return d.data[at : at+length], size
 }
 
 // value is the first value of a tag, or otherwise.

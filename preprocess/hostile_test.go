@@ -13,6 +13,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"reflect"
 	"runtime"
 	"slices"
 	"strings"
@@ -67,7 +68,12 @@ var hostile = []struct {
 	{"webp canvas 2^24 a side", func() []byte { return webpFile(1<<24, 1<<24, 16, 16) }, ErrTooLarge, "16777216 x 16777216"},
 	{"webp lossless 16383 a side", func() []byte { return webpFile(0, 0, 16383, 16383) }, ErrTooLarge, "16383 x 16383"},
 	{"webp lossless 16 MP truncated", func() []byte { return webpFile(0, 0, 4096, 4096) }, ErrDamaged, "webp"},
-	{"webp lossless 16 MP of Huffman trees", huffmanBomb, ErrTooLarge, "memory"},
+	{"webp lossless 16 MP of Huffman trees", func() []byte { return losslessFile(huffmanBomb(2600, 1)) }, ErrTooLarge, "memory"},
+	{"webp lossless 16 MP of as many Huffman trees as may be", func() []byte { return losslessFile(huffmanBomb(810, 1)) }, ErrDamaged, "truncated"},
+	{"webp lossless 16 MP of unused Huffman trees", func() []byte { return losslessFile(huffmanBomb(2600, 4)) }, ErrTooLarge, "memory"},
+	{"webp lossless 16 MP of too many Huffman trees", func() []byte { return losslessFile(huffmanBomb(2601, 1)) }, ErrDamaged, "2600 groups"},
+	{"webp alpha 16 MP of Huffman trees", func() []byte { return alphaFile(huffmanBomb(1000, 1)) }, ErrTooLarge, "memory"},
+	{"webp alpha 16 MP of as many Huffman trees as may be", func() []byte { return alphaFile(huffmanBomb(350, 1)) }, ErrDamaged, "truncated"},
 	{"webp frame beyond its canvas", func() []byte { return webpFile(16, 16, 4096, 4096) }, ErrDamaged, "does not fit"},
 	{"webp cut", func() []byte { return webpFile(0, 0, 16, 16)[:24] }, ErrDamaged, "truncated after 24 of"},
 
@@ -87,7 +93,10 @@ var hostile = []struct {
 	{"tiff 16 MP of strips of one row, bomb", func() []byte {
 		return tiffFile(tiffTags{256: 4096, 257: 4096, 259: 8, 278: 1}, deflated(64<<20))
 	}, ErrDamaged, "tiff"},
-	{"tiff directory in a loop", func() []byte { return []byte("II*\x00\x00\x00\x00\x00") }, ErrDamaged, "no image directory"},
+	{"tiff directory in a loop", func() []byte { return []byte("II*\x00\x00\x00\x00\x00") }, ErrDamaged, "image directory"},
+	{"tiff strips beyond its end", func() []byte {
+		return tiffFile(tiffTags{256: 64, 257: 62, 273: 150, 279: 3968}, make([]byte, 3900))
+	}, ErrDamaged, "truncated after"},
 	{"bigtiff", func() []byte { return []byte("II+\x00\x08\x00\x00\x00") }, ErrUnsupportedFormat, "BigTIFF"},
 
 	{"heic", func() []byte { return []byte("\x00\x00\x00\x18ftypheic\x00\x00\x00\x00mif1heic") }, ErrUnsupportedFormat, "HEIC images are not supported; send JPEG, PNG, WebP, GIF, BMP or TIFF"},
@@ -200,7 +209,8 @@ func TestCancelled(t *testing.T) {
 // TestTruncated cuts one image of each kind everywhere. What remains must be
 // refused as damaged; only bytes that no decoder needs may be missing.
 func TestTruncated(t *testing.T) {
-	spare := map[string]int{"plain.gif": 2} // its end and the file's
+	// The GIF's end and the file's, IEND.
+	spare := map[string]int{"plain.gif": 2, "rgba16.png": 12, "rgb-interlaced.png": 12}
 	for _, name := range []string{"420.jpg", "progressive.jpg", "rgba16.png", "rgb-interlaced.png", "lossless.webp", "lossy.webp", "plain.gif", "24.bmp", "tiled.tiff"} {
 		data := readTestdata(t, name)
 		for n := 30; n < len(data)-spare[name]; n += 1 + n/40 {
@@ -209,6 +219,62 @@ func TestTruncated(t *testing.T) {
 				t.Errorf("%s, the first %d of %d bytes: got %v, want %v", name, n, len(data), err, ErrDamaged)
 				break
 			}
+		}
+	}
+}
+
+// TestTruncatedTIFF cuts the ends, where files have pixels, the image directory
+// or its values. Values that are not the image's may be missing.
+func TestTruncatedTIFF(t *testing.T) {
+	names, err := filepath.Glob("testdata/*.tiff")
+	if err != nil || len(names) < 10 {
+		t.Fatal(names, err)
+	}
+	for _, name := range names {
+		name = filepath.Base(name)
+		data := readTestdata(t, name)
+		whole, err := Decode(context.Background(), data, patientLimits())
+		if err != nil {
+			t.Fatal(err)
+		}
+		refused := 0
+		for n := 1; n <= 200; n++ {
+			im, err := Decode(context.Background(), data[:len(data)-n], patientLimits())
+			switch {
+			case errors.Is(err, ErrDamaged):
+				refused++
+			case err != nil:
+				t.Errorf("%s without its last %d bytes: got %v, want %v", name, n, err, ErrDamaged)
+			case !reflect.DeepEqual(im, whole):
+				t.Errorf("%s without its last %d bytes is another image", name, n)
+			}
+		}
+		t.Logf("%s: %d of 200 cuts refused", name, refused)
+	}
+}
+
+// TestPNGWithoutEnd cuts what Pillow does without: IEND, and chunks behind the
+// pixels.
+func TestPNGWithoutEnd(t *testing.T) {
+	data := readTestdata(t, "rgba.png")
+	whole, err := Decode(context.Background(), data, patientLimits())
+	if err != nil {
+		t.Fatal(err)
+	}
+	end := len(data) - 12
+	text := slices.Concat(data[:end], []byte("\x00\x00\x00\x40tEXtComment"))
+	for _, c := range []struct {
+		name string
+		data []byte
+	}{
+		{"no IEND", data[:end]},
+		{"half of IEND", data[:end+6]},
+		{"IEND without its checksum", data[:end+8]},
+		{"half of a text", text},
+	} {
+		im, err := Decode(context.Background(), c.data, patientLimits())
+		if err != nil || !reflect.DeepEqual(im, whole) {
+			t.Errorf("%s: got error %v, want the whole file's image", c.name, err)
 		}
 	}
 }
@@ -383,10 +449,10 @@ func tiffFile(tags tiffTags, pixels []byte) []byte {
 	return file
 }
 
-// huffmanBomb is a lossless WebP of 4096 x 4096 pixels with as many and as
-// large Huffman trees as x/image/webp takes.
-func huffmanBomb() []byte {
-	const groups = 2600
+// huffmanBomb is a lossless bitstream of 4096 x 4096 pixels with groups of as
+// large Huffman trees as x/image/vp8l takes, of which it uses each step-th and
+// the last. The last pixels are missing.
+func huffmanBomb(groups, step int) []byte {
 	w := &bitWriter{}
 	w.bits(0x2f, 8)
 	w.bits(4095, 14)
@@ -406,8 +472,9 @@ func huffmanBomb() []byte {
 		w.bits(1, 3+1) // one symbol, 0
 	}
 	for tile := range 64 * 64 {
-		w.code(tile%groups&255, 8)
-		w.code(tile%groups>>8, 4)
+		group := groups - 1 - tile*step%groups
+		w.code(group&255, 8)
+		w.code(group>>8, 4)
 	}
 	for range groups {
 		w.tree(run{1768, 11}, run{560, 12})
@@ -416,13 +483,25 @@ func huffmanBomb() []byte {
 		}
 		w.tree(run{24, 5}, run{16, 6})
 	}
-	w.data = append(w.data, make([]byte, 1<<17)...) // pixels
+	w.code(0, 11+8+8+8) // a pixel
+	for range 4095 {    // 4096 copies of it, but for the last time
+		w.code(256+23, 11)
+		w.bits(1023, 10)
+		w.code(1, 5)
+	}
+	return w.data
+}
 
-	file := webpFile(0, 0, 1, 1)[:20]
-	file = append(file, w.data...)
-	binary.LittleEndian.PutUint32(file[16:], uint32(len(w.data)))
-	binary.LittleEndian.PutUint32(file[4:], uint32(len(file)-8))
-	return file
+// losslessFile is a WebP of a lossless bitstream.
+func losslessFile(bitstream []byte) []byte {
+	return (&webpFrame{image: bitstream, lossless: true}).file(0, 0)
+}
+
+// alphaFile is a lossy WebP of 4096 x 4096 pixels, of which it has none, with
+// the alpha of a lossless bitstream.
+func alphaFile(bitstream []byte) []byte {
+	lossy := []byte("\x10\x00\x00\x9d\x01\x2a\x00\x10\x00\x10")
+	return (&webpFrame{image: lossy, alpha: append([]byte{1}, bitstream[5:]...)}).file(4096, 4096)
 }
 
 // run is a number of symbols with codes of one length.

@@ -5,6 +5,7 @@ import (
 	"image"
 	"image/png"
 	"io"
+	"slices"
 )
 
 // pngHeader reads IHDR and looks through the chunks for transparency, which
@@ -24,20 +25,28 @@ func pngHeader(data []byte, l Limits) (header, error) {
 	h.Width, h.Height = int(width), int(height)
 
 	depth, colour, interlaced := data[24], data[25], data[28] != 0
-	transparent := false
-	for at := 8; at+12 <= len(data); {
-		length := int(binary.BigEndian.Uint32(data[at:]))
-		end := at + 12 + length
-		switch name := string(data[at+4 : at+8]); {
-		case name == "tRNS":
-			transparent = true
-		case name == "eXIf" && end <= len(data):
+	transparent, pixels, ended := false, false, false
+	at := 8
+	for at+12 <= len(data) && !ended {
+		end := at + 12 + int(binary.BigEndian.Uint32(data[at:]))
+		name := string(data[at+4 : at+8])
+		transparent = transparent || name == "tRNS"
+		if end > len(data) {
+			if name == "IDAT" || !pixels {
+				h.length = int64(end)
+			}
+			break
+		}
+		if name == "eXIf" {
 			h.Orientation = exifOrientation(data[at+8 : end-4])
 		}
-		if end > len(data) {
-			h.length = int64(end)
-		}
+		pixels, ended = pixels || name == "IDAT", name == "IEND"
 		at = end
+	}
+	if pixels && !ended && h.length == 0 {
+		// Pillow does without what should follow the pixels, image/png wants
+		// an end. Where pixels are missing it still says so.
+		h.input = slices.Concat(data[:at], []byte("\x00\x00\x00\x00IEND\xae\x42\x60\x82"))
 	}
 
 	// Bytes a pixel of the image types that image/png chooses.

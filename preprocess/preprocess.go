@@ -7,8 +7,8 @@
 //	err = im.Tensor(spec, tensor)
 //
 // Bytes pass through the files in this order: sniff.go names the format;
-// jpeg.go, png.go, webp.go, gif.go, bmp.go and tiff.go each read a header and
-// say what decoding would take; decode.go holds that against the limits and
+// jpeg.go, png.go, webp.go (with vp8l.go), gif.go, bmp.go and tiff.go each read
+// a header and say what decoding would take; decode.go holds that against the limits and
 // decodes; rows.go turns stored rows into RGB; resize.go does the rest. Nothing
 // bigger than the decoded image and a few rows is ever held.
 package preprocess

@@ -45,8 +45,6 @@ var magics = []struct{ format, magic string }{
 	{"jpeg2000", "\xff\x4f\xff\x51"},
 	{"psd", "8BPS"},
 	{"pdf", "%PDF-"},
-	{"ico", "\x00\x00\x01\x00"},
-	{"cur", "\x00\x00\x02\x00"},
 	{"exr", "\x76\x2f\x31\x01"},
 	{"dds", "DDS "},
 	{"qoi", "qoif"},
@@ -73,6 +71,10 @@ func Sniff(data []byte) (format string, supported bool) {
 		return sniffBrands(data), false
 	case isSVG(data):
 		return "svg", false
+	case isIcon(data, 1):
+		return "ico", false
+	case isIcon(data, 2):
+		return "cur", false
 	}
 	return "", false
 }
@@ -103,6 +105,21 @@ func isBMP(data []byte) bool {
 		return true
 	}
 	return false
+}
+
+// isIcon looks past the type in the first four bytes, with which TGA files begin
+// too, at the number of images and where the first of them is said to lie.
+func isIcon(data []byte, kind uint16) bool {
+	const head, entry = 6, 16
+	if len(data) < head+entry {
+		return false
+	}
+	le := binary.LittleEndian
+	images, first := int64(le.Uint16(data[4:])), data[head:head+entry]
+	size, offset := int64(le.Uint32(first[8:])), int64(le.Uint32(first[12:]))
+	return le.Uint16(data) == 0 && le.Uint16(data[2:]) == kind && images > 0 &&
+		(first[3] == 0 || first[3] == 255) && // reserved; .NET writes 255
+		size > 0 && offset >= head+entry*images && offset+size <= 1<<31
 }
 
 // sniffBrands tells apart what shares the ISO base media container by the

@@ -54,6 +54,16 @@ func tiffHeader(data []byte, l Limits) (header, error) {
 		return h, fail(ErrUnsupportedFormat, "tiff: BigTIFF is not supported")
 	}
 	d := readIFD(data)
+	if d.cut {
+		return h, fail(ErrDamaged, "tiff: truncated: its %d bytes end in the image directory", len(data))
+	}
+	for _, tag := range decoderTags {
+		if e := d.find(tag); e != nil {
+			if raw, _ := d.raw(e); raw == nil {
+				return h, fail(ErrDamaged, "tiff: truncated or damaged: the values of tag %d lie beyond its %d bytes", tag, len(data))
+			}
+		}
+	}
 	width, height := d.value(tagWidth, 0), d.value(tagHeight, 0)
 	if d.find(tagWidth) == nil || d.find(tagHeight) == nil {
 		return h, fail(ErrDamaged, "tiff: damaged or truncated: no image directory in its %d bytes", len(data))
@@ -141,10 +151,10 @@ func tiffMemory(d ifd, width, height, samples, depth int64) (int64, error) {
 	live := size * width * height
 
 	blockWidth, blockHeight := width, height
-	counts := uint16(tagStripByteCounts)
+	offsets, counts := uint16(tagStripOffsets), uint16(tagStripByteCounts)
 	if d.value(tagTileWidth, 0) != 0 {
 		blockWidth, blockHeight = d.value(tagTileWidth, 0), d.value(tagTileLength, 0)
-		counts = tagTileByteCounts
+		offsets, counts = tagTileOffsets, tagTileByteCounts
 		if blockWidth < 8 || blockHeight < 8 || blockWidth > max(width, 1024)+16 || blockHeight > max(height, 1024)+16 {
 			return 0, fail(ErrDamaged, "tiff: damaged: tiles of %d x %d pixels", blockWidth, blockHeight)
 		}
@@ -152,12 +162,18 @@ func tiffMemory(d ifd, width, height, samples, depth int64) (int64, error) {
 		blockHeight = min(blockHeight, rows)
 	}
 	blocks := ((width + blockWidth - 1) / blockWidth) * ((height + blockHeight - 1) / blockHeight)
+	ends := d.values(offsets, int(blocks))
 	sum := int64(0)
-	for _, n := range d.values(counts, int(blocks)) {
+	for i, n := range d.values(counts, len(ends)) {
+		ends[i] += n
 		sum += n
 	}
 	if sum > int64(len(d.data)) {
 		return 0, fail(ErrDamaged, "tiff: truncated or damaged: its blocks claim %d bytes, it has %d", sum, len(d.data))
+	}
+	// The decoder would find the directory of rewriteIFD behind the file's end.
+	if end := slices.Max(append(ends, 0)); end > int64(len(d.data)) {
+		return 0, fail(ErrDamaged, "tiff: truncated after %d of %d bytes", len(d.data), end)
 	}
 
 	block := 8 * blockWidth * blockHeight
@@ -173,13 +189,18 @@ func tiffMemory(d ifd, width, height, samples, depth int64) (int64, error) {
 	}
 }
 
-// rewriteIFD is the file with a directory of only the tags that x/image/tiff
-// needs, in ascending order. With alpha, it says RGB with alpha.
+// decoderTags are those that x/image/tiff needs, in ascending order.
+var decoderTags = []uint16{
+	tagWidth, tagHeight, tagBitsPerSample, tagCompression, tagPhotometric, tagFillOrder,
+	tagStripOffsets, tagRowsPerStrip, tagStripByteCounts, tagT4Options, tagT6Options, tagPredictor, tagColorMap,
+	tagTileWidth, tagTileLength, tagTileOffsets, tagTileByteCounts, tagExtraSamples,
+}
+
+// rewriteIFD is the file with a directory of decoderTags behind it. With alpha,
+// it says RGB with alpha.
 func rewriteIFD(d ifd, alpha bool) []byte {
 	var entries [][]byte
-	for _, tag := range []uint16{tagWidth, tagHeight, tagBitsPerSample, tagCompression, tagPhotometric, tagFillOrder,
-		tagStripOffsets, tagRowsPerStrip, tagStripByteCounts, tagT4Options, tagT6Options, tagPredictor, tagColorMap,
-		tagTileWidth, tagTileLength, tagTileOffsets, tagTileByteCounts, tagExtraSamples} {
+	for _, tag := range decoderTags {
 		e := d.find(tag)
 		if alpha && tag == tagPhotometric {
 			e = shortEntry(d.order, tag, photometricRGB)

@@ -64,8 +64,9 @@ func webpHeader(data []byte, l Limits) (header, error) {
 		frame.alpha = nil
 	}
 
-	h.memory = frame.memory(width, height)
-	h.watched = frame.lossless || frame.alpha != nil
+	if h.memory, err = frame.memory(width, height); err != nil {
+		return h, err
+	}
 	h.input = frame.file(width, height)
 	h.decode = func(r io.Reader) (image.Image, error) {
 		m, err := webp.Decode(r)
@@ -135,22 +136,22 @@ func (f *webpFrame) size() (width, height int64, ok bool) {
 }
 
 // memory bounds what x/image/webp allocates. Lossy: planes of whole 16 x 16
-// blocks, a copy of the data, alpha. Lossless (alpha is coded so too): 4 bytes a
-// pixel, half as much again with a packed palette, three images of at least
-// 4 x 4 pixels a sample. What it leaves out is why lossless decoding is watched:
-// up to 2600 groups of Huffman trees, 50 KB each if somebody tries, and little
-// in pictures.
-func (f *webpFrame) memory(width, height int64) int64 {
-	pixels := width * height
-	lossless := 7 * pixels
+// blocks, a copy of the data, and alpha, which may be coded as the green of a
+// lossless image without its header.
+func (f *webpFrame) memory(width, height int64) (int64, error) {
 	if f.lossless {
-		return lossless
+		return vp8lMemory(f.image[5:], width, height)
 	}
 	lossy := (width+15)&^15*((height+15)&^15)*7/4 + int64(len(f.image))
-	if f.alpha != nil {
-		lossy += lossless + pixels
+	if f.alpha == nil {
+		return lossy, nil
 	}
-	return lossy
+	lossy += width * height
+	if len(f.alpha) == 0 || f.alpha[0]&3 != 1 {
+		return lossy, nil
+	}
+	alpha, err := vp8lMemory(f.alpha[1:], width, height)
+	return lossy + alpha, err
 }
 
 // file is a WebP file of the frame alone.

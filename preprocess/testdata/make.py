@@ -217,6 +217,9 @@ def make_webp():
     case("webp-lossless", "lossless.webp", saved(Image.fromarray(a), "WEBP", lossless=True))
     case("webp-lossless-alpha", "lossless-alpha.webp", saved(Image.fromarray(b), "WEBP", lossless=True, exact=True))
     case("webp-lossless-palette", "palette.webp", saved(Image.fromarray(a // 128 * 255), "WEBP", lossless=True))
+    # Parts unlike each other, so that each gets Huffman trees of its own.
+    parts = np.concatenate([picture(96, 96) // 64 * 64, np.kron(picture(12, 12, 3, 5), np.ones((8, 8, 1), np.uint8)), picture(48, 96, 3, 7)], 1)
+    case("webp-lossless-groups", "lossless-groups.webp", saved(Image.fromarray(parts), "WEBP", lossless=True, method=6, quality=100))
     case("webp-lossy", "lossy.webp", saved(smooth.convert("RGB"), "WEBP"), tolerance="lossy")
     case("webp-lossy-alpha", "alpha.webp", saved(smooth, "WEBP"), tolerance="lossy")
     case("webp-orientation", "orientation-5.webp", saved(Image.fromarray(a), "WEBP", lossless=True, exif=exif(5)))
