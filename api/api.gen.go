@@ -13,11 +13,78 @@ import (
 	"mime/multipart"
 	"net/http"
 	"strings"
+	"time"
 
 	"github.com/go-chi/chi/v5"
 	"github.com/oapi-codegen/runtime"
 	openapi_types "github.com/oapi-codegen/runtime/types"
 )
+
+// Defines values for BenchmarkState.
+const (
+	BenchmarkCancelled   BenchmarkState = "cancelled"
+	BenchmarkDone        BenchmarkState = "done"
+	BenchmarkFailed      BenchmarkState = "failed"
+	BenchmarkInterrupted BenchmarkState = "interrupted"
+	BenchmarkRunning     BenchmarkState = "running"
+)
+
+// Valid indicates whether the value is a known member of the BenchmarkState enum.
+func (e BenchmarkState) Valid() bool {
+	switch e {
+	case BenchmarkCancelled:
+		return true
+	case BenchmarkDone:
+		return true
+	case BenchmarkFailed:
+		return true
+	case BenchmarkInterrupted:
+		return true
+	case BenchmarkRunning:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for BenchmarkOrigin.
+const (
+	BenchmarkByAPI     BenchmarkOrigin = "api"
+	BenchmarkByBrowser BenchmarkOrigin = "browser"
+)
+
+// Valid indicates whether the value is a known member of the BenchmarkOrigin enum.
+func (e BenchmarkOrigin) Valid() bool {
+	switch e {
+	case BenchmarkByAPI:
+		return true
+	case BenchmarkByBrowser:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for BenchmarkPlanScenario.
+const (
+	Offline      BenchmarkPlanScenario = "offline"
+	Server       BenchmarkPlanScenario = "server"
+	SingleStream BenchmarkPlanScenario = "single-stream"
+)
+
+// Valid indicates whether the value is a known member of the BenchmarkPlanScenario enum.
+func (e BenchmarkPlanScenario) Valid() bool {
+	switch e {
+	case Offline:
+		return true
+	case Server:
+		return true
+	case SingleStream:
+		return true
+	default:
+		return false
+	}
+}
 
 // Defines values for HealthStatus.
 const (
@@ -62,6 +129,168 @@ type Agreement struct {
 	Scale   float64 `json:"scale"`
 	Cosine  float64 `json:"cosine"`
 	SnrDb   float64 `json:"snr_db"`
+}
+
+// Benchmark A run.
+type Benchmark struct {
+	// Id Unique, and sorts by time.
+	Id string `json:"id"`
+
+	// Created When it began.
+	Created time.Time `json:"created"`
+
+	// State `interrupted` is a run whose program ended before it.
+	State BenchmarkState `json:"state"`
+
+	// Error Why it failed.
+	Error *string `json:"error,omitempty"`
+
+	// Origin Who measured it: this program or a browser.
+	Origin BenchmarkOrigin `json:"origin"`
+
+	// Plan What was asked for, with its defaults filled in.
+	Plan BenchmarkPlan `json:"plan"`
+
+	// Progress How far a run in progress is.
+	Progress *BenchmarkProgress `json:"progress,omitempty"`
+
+	// Summary What a run says.
+	Summary *BenchmarkSummary `json:"summary,omitempty"`
+}
+
+// BenchmarkState `interrupted` is a run whose program ended before it.
+type BenchmarkState string
+
+// BenchmarkOrigin Who measured it: this program or a browser.
+type BenchmarkOrigin string
+
+// BenchmarkList Runs.
+type BenchmarkList struct {
+	// Benchmarks The newest first.
+	Benchmarks []Benchmark `json:"benchmarks"`
+}
+
+// BenchmarkPlan What was asked for, with its defaults filled in.
+type BenchmarkPlan struct {
+	// Scenario How queries arrive.
+	Scenario BenchmarkPlanScenario `json:"scenario"`
+
+	// Models Names of the models.
+	Models []string `json:"models"`
+
+	// Targets Canonical names, the reference first.
+	Targets []string `json:"targets"`
+
+	// Threads CPU threads of a query.
+	Threads int `json:"threads"`
+
+	// Rate Queries a second.
+	Rate *float64 `json:"rate,omitempty"`
+
+	// BoundMs What p99 is to stay under.
+	BoundMs *float64 `json:"bound_ms,omitempty"`
+
+	// Batch Images of a query.
+	Batch int `json:"batch"`
+
+	// MinDurationMs Shortest time that each target is measured.
+	MinDurationMs float64 `json:"min_duration_ms"`
+
+	// MinCount Fewest queries to each target.
+	MinCount int `json:"min_count"`
+
+	// Blocks How often every target has its turn.
+	Blocks int `json:"blocks"`
+
+	// Seed Seed of inputs, orders and arrivals.
+	Seed int64 `json:"seed"`
+}
+
+// BenchmarkPlanScenario How queries arrive.
+type BenchmarkPlanScenario string
+
+// BenchmarkProgress How far a run in progress is.
+type BenchmarkProgress struct {
+	// Done Turns taken.
+	Done int `json:"done"`
+
+	// Total Turns in all.
+	Total int `json:"total"`
+}
+
+// BenchmarkSubject Figures of a model on a target.
+type BenchmarkSubject struct {
+	// Model Name of the model.
+	Model string `json:"model"`
+
+	// Label The target; `#2` behind it the second time.
+	Label string `json:"label"`
+
+	// Error Why it could not run.
+	Error *string `json:"error,omitempty"`
+
+	// Valid The figures count.
+	Valid bool `json:"valid"`
+
+	// Rank Among the model's valid targets, from 1.
+	Rank *int `json:"rank,omitempty"`
+
+	// Samples How many queries were timed.
+	Samples int `json:"samples"`
+
+	// P50Ms An estimate with its 95 % bootstrap interval; without bounds where the samples are too few.
+	P50Ms Interval `json:"p50_ms"`
+
+	// P90Ms An estimate with its 95 % bootstrap interval; without bounds where the samples are too few.
+	P90Ms Interval `json:"p90_ms"`
+
+	// P99Ms An estimate with its 95 % bootstrap interval; without bounds where the samples are too few.
+	P99Ms Interval `json:"p99_ms"`
+
+	// Ratio An estimate with its 95 % bootstrap interval; without bounds where the samples are too few.
+	Ratio Interval `json:"ratio"`
+
+	// Throughput An estimate with its 95 % bootstrap interval; without bounds where the samples are too few.
+	Throughput Interval `json:"throughput"`
+
+	// Gflops GFLOP/s at p50, 2 operations a multiply-add; 0 in the `server` scenario.
+	Gflops float64 `json:"gflops"`
+
+	// PeakShare Share of the probe's peak.
+	PeakShare *float64 `json:"peak_share,omitempty"`
+
+	// BoundMet p99 is at most `bound_ms`.
+	BoundMet *bool `json:"bound_met,omitempty"`
+
+	// Unanswered Queries that waited in vain.
+	Unanswered *int `json:"unanswered,omitempty"`
+
+	// ResidentBytes A value and its meter, or why there is none: `not measurable here: ...`.
+	ResidentBytes Reading `json:"resident_bytes"`
+
+	// EnergyJ A value and its meter, or why there is none: `not measurable here: ...`.
+	EnergyJ Reading `json:"energy_j"`
+}
+
+// BenchmarkSummary What a run says.
+type BenchmarkSummary struct {
+	// Valid No rule is broken that concerns all of the run.
+	Valid bool `json:"valid"`
+
+	// Subjects Every model on every target, model by model.
+	Subjects []BenchmarkSubject `json:"subjects"`
+
+	// Findings Rules that are broken and things to know.
+	Findings []Finding `json:"findings"`
+
+	// PeakOneCore GFLOP/s of one core, by probe.
+	PeakOneCore float64 `json:"peak_one_core"`
+
+	// PeakAllCores GFLOP/s of `peak_cores` cores at once.
+	PeakAllCores float64 `json:"peak_all_cores"`
+
+	// PeakCores As many as a query has threads, but no more than there are.
+	PeakCores int `json:"peak_cores"`
 }
 
 // Classification The answer for one image.
@@ -134,6 +363,24 @@ type ComparisonTiming struct {
 	TotalMs float64 `json:"total_ms"`
 }
 
+// Finding A rule that a run or one of its targets breaks, or something to know.
+type Finding struct {
+	// Rule Its name, such as `other load`.
+	Rule string `json:"rule"`
+
+	// Model Absent where it concerns the whole run.
+	Model *string `json:"model,omitempty"`
+
+	// Label Absent where it concerns the whole run.
+	Label *string `json:"label,omitempty"`
+
+	// Text What was found.
+	Text string `json:"text"`
+
+	// Invalid The figures do not count.
+	Invalid bool `json:"invalid"`
+}
+
 // Health defines model for Health.
 type Health struct {
 	// Model The default model.
@@ -163,6 +410,18 @@ type Image struct {
 
 	// Bytes Length of the file.
 	Bytes int64 `json:"bytes"`
+}
+
+// Interval An estimate with its 95 % bootstrap interval; without bounds where the samples are too few.
+type Interval struct {
+	// Value The estimate.
+	Value float64 `json:"value"`
+
+	// Low Lower bound.
+	Low *float64 `json:"low,omitempty"`
+
+	// High Upper bound.
+	High *float64 `json:"high,omitempty"`
 }
 
 // LayerComparison Node by node, the targets against the reference.
@@ -423,6 +682,18 @@ type Problem struct {
 // RGB One value for red, green and blue.
 type RGB = []float64
 
+// Reading A value and its meter, or why there is none: `not measurable here: ...`.
+type Reading struct {
+	// Value 0 where there is none.
+	Value float64 `json:"value"`
+
+	// Meter What it was read from.
+	Meter *string `json:"meter,omitempty"`
+
+	// Missing Why there is no value.
+	Missing *string `json:"missing,omitempty"`
+}
+
 // RepeatTiming Inference times of the interleaved runs. The bounds are 95 % bootstrap intervals; of fewer than six runs they
 // are narrower than they should be. `ratio` is the median, over the rounds, of the target's time over that of the
 // first target that was timed, in the same round.
@@ -601,6 +872,55 @@ type Unprocessable = Problem
 // UnsupportedMediaType An RFC 9457 problem.
 type UnsupportedMediaType = Problem
 
+// ListBenchmarksParams defines parameters for ListBenchmarks.
+type ListBenchmarksParams struct {
+	// Limit How many, 1 to 1000. The default is 100.
+	Limit *int `form:"limit,omitempty" json:"limit,omitempty"`
+}
+
+// StartBenchmarkParams defines parameters for StartBenchmark.
+type StartBenchmarkParams struct {
+	// Models The models, as for `/classify`. The default is the default model.
+	Models []string `form:"models,omitempty" json:"models,omitempty"`
+
+	// Targets The targets, the one that others are related to first; one may be there twice. The default is every target that is available, `purego` first.
+	Targets []string `form:"targets,omitempty" json:"targets,omitempty"`
+
+	// Scenario `single-stream`: one query after another; p90 counts. `server`: queries at random times at `rate`; p99 counts,
+	// from the scheduled arrival on. `offline`: batches; throughput counts. The default is `single-stream`.
+	Scenario *string `form:"scenario,omitempty" json:"scenario,omitempty"`
+
+	// Threads CPU threads of one query. The default is the server's.
+	Threads *int `form:"threads,omitempty" json:"threads,omitempty"`
+
+	// Rate Queries a second, `server` only.
+	Rate *float64 `form:"rate,omitempty" json:"rate,omitempty"`
+
+	// BoundMs What p99 is to stay under, `server` only. The default is 100.
+	BoundMs *float64 `form:"bound_ms,omitempty" json:"bound_ms,omitempty"`
+
+	// Batch Images of a query, `offline` only. The default is 8.
+	Batch *int `form:"batch,omitempty" json:"batch,omitempty"`
+
+	// MinDurationMs Shortest time that each target is measured, over all blocks. The default is 5000.
+	MinDurationMs *float64 `form:"min_duration_ms,omitempty" json:"min_duration_ms,omitempty"`
+
+	// MinCount Fewest queries to each target, at most 100 a block. The default is 100.
+	MinCount *int `form:"min_count,omitempty" json:"min_count,omitempty"`
+
+	// Blocks How often every target has its turn. The default is 20.
+	Blocks *int `form:"blocks,omitempty" json:"blocks,omitempty"`
+
+	// Seed Seed of inputs, orders and arrivals, up to 2^53 - 1. It is drawn where there is none.
+	Seed *int64 `form:"seed,omitempty" json:"seed,omitempty"`
+}
+
+// WatchBenchmarkParams defines parameters for WatchBenchmark.
+type WatchBenchmarkParams struct {
+	// LastEventID The id of the last event that the client has.
+	LastEventID *int `json:"Last-Event-ID,omitempty"`
+}
+
 // ClassifyMultipartBody defines parameters for Classify.
 type ClassifyMultipartBody struct {
 	// Image The image file.
@@ -676,6 +996,27 @@ type ServerInterface interface {
 	// ListBackends List the targets
 	// (GET /backends)
 	ListBackends(w http.ResponseWriter, r *http.Request)
+	// ListBenchmarks List the runs
+	// (GET /benchmarks)
+	ListBenchmarks(w http.ResponseWriter, r *http.Request, params ListBenchmarksParams)
+	// StartBenchmark Measure targets against each other
+	// (POST /benchmarks)
+	StartBenchmark(w http.ResponseWriter, r *http.Request, params StartBenchmarkParams)
+	// ImportBenchmark Add a run from its bundle
+	// (POST /benchmarks/import)
+	ImportBenchmark(w http.ResponseWriter, r *http.Request)
+	// DeleteBenchmark Cancel or remove a run
+	// (DELETE /benchmarks/{id})
+	DeleteBenchmark(w http.ResponseWriter, r *http.Request, id string)
+	// GetBenchmark Describe a run
+	// (GET /benchmarks/{id})
+	GetBenchmark(w http.ResponseWriter, r *http.Request, id string)
+	// ExportBenchmark Download a run with its raw samples
+	// (GET /benchmarks/{id}/bundle)
+	ExportBenchmark(w http.ResponseWriter, r *http.Request, id string)
+	// WatchBenchmark Watch a run
+	// (GET /benchmarks/{id}/events)
+	WatchBenchmark(w http.ResponseWriter, r *http.Request, id string, params WatchBenchmarkParams)
 	// Classify Classify one image
 	// (POST /classify)
 	Classify(w http.ResponseWriter, r *http.Request, params ClassifyParams)
@@ -724,6 +1065,48 @@ type Unimplemented struct{}
 // ListBackends List the targets
 // (GET /backends)
 func (_ Unimplemented) ListBackends(w http.ResponseWriter, r *http.Request) {
+	w.WriteHeader(http.StatusNotImplemented)
+}
+
+// ListBenchmarks List the runs
+// (GET /benchmarks)
+func (_ Unimplemented) ListBenchmarks(w http.ResponseWriter, r *http.Request, params ListBenchmarksParams) {
+	w.WriteHeader(http.StatusNotImplemented)
+}
+
+// StartBenchmark Measure targets against each other
+// (POST /benchmarks)
+func (_ Unimplemented) StartBenchmark(w http.ResponseWriter, r *http.Request, params StartBenchmarkParams) {
+	w.WriteHeader(http.StatusNotImplemented)
+}
+
+// ImportBenchmark Add a run from its bundle
+// (POST /benchmarks/import)
+func (_ Unimplemented) ImportBenchmark(w http.ResponseWriter, r *http.Request) {
+	w.WriteHeader(http.StatusNotImplemented)
+}
+
+// DeleteBenchmark Cancel or remove a run
+// (DELETE /benchmarks/{id})
+func (_ Unimplemented) DeleteBenchmark(w http.ResponseWriter, r *http.Request, id string) {
+	w.WriteHeader(http.StatusNotImplemented)
+}
+
+// GetBenchmark Describe a run
+// (GET /benchmarks/{id})
+func (_ Unimplemented) GetBenchmark(w http.ResponseWriter, r *http.Request, id string) {
+	w.WriteHeader(http.StatusNotImplemented)
+}
+
+// ExportBenchmark Download a run with its raw samples
+// (GET /benchmarks/{id}/bundle)
+func (_ Unimplemented) ExportBenchmark(w http.ResponseWriter, r *http.Request, id string) {
+	w.WriteHeader(http.StatusNotImplemented)
+}
+
+// WatchBenchmark Watch a run
+// (GET /benchmarks/{id}/events)
+func (_ Unimplemented) WatchBenchmark(w http.ResponseWriter, r *http.Request, id string, params WatchBenchmarkParams) {
 	w.WriteHeader(http.StatusNotImplemented)
 }
 
@@ -819,6 +1202,344 @@ func (siw *ServerInterfaceWrapper) ListBackends(w http.ResponseWriter, r *http.R
 
 	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		siw.Handler.ListBackends(w, r)
+	}))
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		handler = middleware(handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
+// ListBenchmarks operation middleware
+func (siw *ServerInterfaceWrapper) ListBenchmarks(w http.ResponseWriter, r *http.Request) {
+
+	var err error
+	_ = err
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params ListBenchmarksParams
+
+	// ------------- Optional query parameter "limit" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "limit", r.URL.Query(), &params.Limit, runtime.BindQueryParameterOptions{Type: "integer", Format: ""})
+	if err != nil {
+		var requiredError *runtime.RequiredParameterError
+		if errors.As(err, &requiredError) {
+			siw.ErrorHandlerFunc(w, r, &RequiredParamError{ParamName: "limit"})
+		} else {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "limit", Err: err})
+		}
+		return
+	}
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.ListBenchmarks(w, r, params)
+	}))
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		handler = middleware(handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
+// StartBenchmark operation middleware
+func (siw *ServerInterfaceWrapper) StartBenchmark(w http.ResponseWriter, r *http.Request) {
+
+	var err error
+	_ = err
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params StartBenchmarkParams
+
+	// ------------- Optional query parameter "models" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", false, false, "models", r.URL.Query(), &params.Models, runtime.BindQueryParameterOptions{Type: "array", Format: ""})
+	if err != nil {
+		var requiredError *runtime.RequiredParameterError
+		if errors.As(err, &requiredError) {
+			siw.ErrorHandlerFunc(w, r, &RequiredParamError{ParamName: "models"})
+		} else {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "models", Err: err})
+		}
+		return
+	}
+
+	// ------------- Optional query parameter "targets" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", false, false, "targets", r.URL.Query(), &params.Targets, runtime.BindQueryParameterOptions{Type: "array", Format: ""})
+	if err != nil {
+		var requiredError *runtime.RequiredParameterError
+		if errors.As(err, &requiredError) {
+			siw.ErrorHandlerFunc(w, r, &RequiredParamError{ParamName: "targets"})
+		} else {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "targets", Err: err})
+		}
+		return
+	}
+
+	// ------------- Optional query parameter "scenario" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "scenario", r.URL.Query(), &params.Scenario, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		var requiredError *runtime.RequiredParameterError
+		if errors.As(err, &requiredError) {
+			siw.ErrorHandlerFunc(w, r, &RequiredParamError{ParamName: "scenario"})
+		} else {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "scenario", Err: err})
+		}
+		return
+	}
+
+	// ------------- Optional query parameter "threads" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "threads", r.URL.Query(), &params.Threads, runtime.BindQueryParameterOptions{Type: "integer", Format: ""})
+	if err != nil {
+		var requiredError *runtime.RequiredParameterError
+		if errors.As(err, &requiredError) {
+			siw.ErrorHandlerFunc(w, r, &RequiredParamError{ParamName: "threads"})
+		} else {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "threads", Err: err})
+		}
+		return
+	}
+
+	// ------------- Optional query parameter "rate" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "rate", r.URL.Query(), &params.Rate, runtime.BindQueryParameterOptions{Type: "number", Format: "double"})
+	if err != nil {
+		var requiredError *runtime.RequiredParameterError
+		if errors.As(err, &requiredError) {
+			siw.ErrorHandlerFunc(w, r, &RequiredParamError{ParamName: "rate"})
+		} else {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "rate", Err: err})
+		}
+		return
+	}
+
+	// ------------- Optional query parameter "bound_ms" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "bound_ms", r.URL.Query(), &params.BoundMs, runtime.BindQueryParameterOptions{Type: "number", Format: "double"})
+	if err != nil {
+		var requiredError *runtime.RequiredParameterError
+		if errors.As(err, &requiredError) {
+			siw.ErrorHandlerFunc(w, r, &RequiredParamError{ParamName: "bound_ms"})
+		} else {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "bound_ms", Err: err})
+		}
+		return
+	}
+
+	// ------------- Optional query parameter "batch" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "batch", r.URL.Query(), &params.Batch, runtime.BindQueryParameterOptions{Type: "integer", Format: ""})
+	if err != nil {
+		var requiredError *runtime.RequiredParameterError
+		if errors.As(err, &requiredError) {
+			siw.ErrorHandlerFunc(w, r, &RequiredParamError{ParamName: "batch"})
+		} else {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "batch", Err: err})
+		}
+		return
+	}
+
+	// ------------- Optional query parameter "min_duration_ms" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "min_duration_ms", r.URL.Query(), &params.MinDurationMs, runtime.BindQueryParameterOptions{Type: "number", Format: "double"})
+	if err != nil {
+		var requiredError *runtime.RequiredParameterError
+		if errors.As(err, &requiredError) {
+			siw.ErrorHandlerFunc(w, r, &RequiredParamError{ParamName: "min_duration_ms"})
+		} else {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "min_duration_ms", Err: err})
+		}
+		return
+	}
+
+	// ------------- Optional query parameter "min_count" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "min_count", r.URL.Query(), &params.MinCount, runtime.BindQueryParameterOptions{Type: "integer", Format: ""})
+	if err != nil {
+		var requiredError *runtime.RequiredParameterError
+		if errors.As(err, &requiredError) {
+			siw.ErrorHandlerFunc(w, r, &RequiredParamError{ParamName: "min_count"})
+		} else {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "min_count", Err: err})
+		}
+		return
+	}
+
+	// ------------- Optional query parameter "blocks" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "blocks", r.URL.Query(), &params.Blocks, runtime.BindQueryParameterOptions{Type: "integer", Format: ""})
+	if err != nil {
+		var requiredError *runtime.RequiredParameterError
+		if errors.As(err, &requiredError) {
+			siw.ErrorHandlerFunc(w, r, &RequiredParamError{ParamName: "blocks"})
+		} else {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "blocks", Err: err})
+		}
+		return
+	}
+
+	// ------------- Optional query parameter "seed" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "seed", r.URL.Query(), &params.Seed, runtime.BindQueryParameterOptions{Type: "integer", Format: "int64"})
+	if err != nil {
+		var requiredError *runtime.RequiredParameterError
+		if errors.As(err, &requiredError) {
+			siw.ErrorHandlerFunc(w, r, &RequiredParamError{ParamName: "seed"})
+		} else {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "seed", Err: err})
+		}
+		return
+	}
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.StartBenchmark(w, r, params)
+	}))
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		handler = middleware(handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
+// ImportBenchmark operation middleware
+func (siw *ServerInterfaceWrapper) ImportBenchmark(w http.ResponseWriter, r *http.Request) {
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.ImportBenchmark(w, r)
+	}))
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		handler = middleware(handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
+// DeleteBenchmark operation middleware
+func (siw *ServerInterfaceWrapper) DeleteBenchmark(w http.ResponseWriter, r *http.Request) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "id" -------------
+	var id string
+
+	err = runtime.BindStyledParameterWithOptions("simple", "id", chi.URLParam(r, "id"), &id, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: r.URL.RawPath == ""})
+	if err != nil {
+		siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "id", Err: err})
+		return
+	}
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.DeleteBenchmark(w, r, id)
+	}))
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		handler = middleware(handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
+// GetBenchmark operation middleware
+func (siw *ServerInterfaceWrapper) GetBenchmark(w http.ResponseWriter, r *http.Request) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "id" -------------
+	var id string
+
+	err = runtime.BindStyledParameterWithOptions("simple", "id", chi.URLParam(r, "id"), &id, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: r.URL.RawPath == ""})
+	if err != nil {
+		siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "id", Err: err})
+		return
+	}
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.GetBenchmark(w, r, id)
+	}))
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		handler = middleware(handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
+// ExportBenchmark operation middleware
+func (siw *ServerInterfaceWrapper) ExportBenchmark(w http.ResponseWriter, r *http.Request) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "id" -------------
+	var id string
+
+	err = runtime.BindStyledParameterWithOptions("simple", "id", chi.URLParam(r, "id"), &id, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: r.URL.RawPath == ""})
+	if err != nil {
+		siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "id", Err: err})
+		return
+	}
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.ExportBenchmark(w, r, id)
+	}))
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		handler = middleware(handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
+// WatchBenchmark operation middleware
+func (siw *ServerInterfaceWrapper) WatchBenchmark(w http.ResponseWriter, r *http.Request) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "id" -------------
+	var id string
+
+	err = runtime.BindStyledParameterWithOptions("simple", "id", chi.URLParam(r, "id"), &id, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: r.URL.RawPath == ""})
+	if err != nil {
+		siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "id", Err: err})
+		return
+	}
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params WatchBenchmarkParams
+
+	headers := r.Header
+
+	// ------------- Optional header parameter "Last-Event-ID" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("Last-Event-ID")]; found {
+		var LastEventID int
+		n := len(valueList)
+		if n != 1 {
+			siw.ErrorHandlerFunc(w, r, &TooManyValuesForParamError{ParamName: "Last-Event-ID", Count: n})
+			return
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "Last-Event-ID", valueList[0], &LastEventID, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "integer", Format: ""})
+		if err != nil {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "Last-Event-ID", Err: err})
+			return
+		}
+
+		params.LastEventID = &LastEventID
+
+	}
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.WatchBenchmark(w, r, id, params)
 	}))
 
 	for _, middleware := range siw.HandlerMiddlewares {
@@ -1378,6 +2099,27 @@ func HandlerWithOptions(si ServerInterface, options ChiServerOptions) http.Handl
 		r.Get(options.BaseURL+"/models/{name}/export", wrapper.ExportModel)
 	})
 	r.Group(func(r chi.Router) {
+		r.Get(options.BaseURL+"/benchmarks", wrapper.ListBenchmarks)
+	})
+	r.Group(func(r chi.Router) {
+		r.Post(options.BaseURL+"/benchmarks", wrapper.StartBenchmark)
+	})
+	r.Group(func(r chi.Router) {
+		r.Post(options.BaseURL+"/benchmarks/import", wrapper.ImportBenchmark)
+	})
+	r.Group(func(r chi.Router) {
+		r.Delete(options.BaseURL+"/benchmarks/{id}", wrapper.DeleteBenchmark)
+	})
+	r.Group(func(r chi.Router) {
+		r.Get(options.BaseURL+"/benchmarks/{id}", wrapper.GetBenchmark)
+	})
+	r.Group(func(r chi.Router) {
+		r.Get(options.BaseURL+"/benchmarks/{id}/events", wrapper.WatchBenchmark)
+	})
+	r.Group(func(r chi.Router) {
+		r.Get(options.BaseURL+"/benchmarks/{id}/bundle", wrapper.ExportBenchmark)
+	})
+	r.Group(func(r chi.Router) {
 		r.Get(options.BaseURL+"/backends", wrapper.ListBackends)
 	})
 	r.Group(func(r chi.Router) {
@@ -1518,6 +2260,1284 @@ func (response ListBackends500ApplicationProblemPlusJSONResponse) VisitListBacke
 	}
 	w.Header().Set("Content-Type", "application/problem+json")
 	w.WriteHeader(500)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ListBenchmarksRequestObject struct {
+	Params ListBenchmarksParams
+}
+
+type ListBenchmarksResponseObject interface {
+	VisitListBenchmarksResponse(w http.ResponseWriter) error
+}
+
+type ListBenchmarks200JSONResponse BenchmarkList
+
+func (response ListBenchmarks200JSONResponse) VisitListBenchmarksResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ListBenchmarks400ApplicationProblemPlusJSONResponse struct {
+	BadRequestApplicationProblemPlusJSONResponse
+}
+
+func (response ListBenchmarks400ApplicationProblemPlusJSONResponse) VisitListBenchmarksResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(400)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ListBenchmarks421ApplicationProblemPlusJSONResponse struct {
+	MisdirectedRequestApplicationProblemPlusJSONResponse
+}
+
+func (response ListBenchmarks421ApplicationProblemPlusJSONResponse) VisitListBenchmarksResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(421)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ListBenchmarks499ApplicationProblemPlusJSONResponse struct {
+	ClientClosedRequestApplicationProblemPlusJSONResponse
+}
+
+func (response ListBenchmarks499ApplicationProblemPlusJSONResponse) VisitListBenchmarksResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(499)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ListBenchmarks500ApplicationProblemPlusJSONResponse struct {
+	InternalErrorApplicationProblemPlusJSONResponse
+}
+
+func (response ListBenchmarks500ApplicationProblemPlusJSONResponse) VisitListBenchmarksResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(500)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ListBenchmarks503ApplicationProblemPlusJSONResponse struct {
+	UnavailableApplicationProblemPlusJSONResponse
+}
+
+func (response ListBenchmarks503ApplicationProblemPlusJSONResponse) VisitListBenchmarksResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(503)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ListBenchmarks504ApplicationProblemPlusJSONResponse struct {
+	DeadlineApplicationProblemPlusJSONResponse
+}
+
+func (response ListBenchmarks504ApplicationProblemPlusJSONResponse) VisitListBenchmarksResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(504)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type StartBenchmarkRequestObject struct {
+	Params StartBenchmarkParams
+}
+
+type StartBenchmarkResponseObject interface {
+	VisitStartBenchmarkResponse(w http.ResponseWriter) error
+}
+
+type StartBenchmark202ResponseHeaders struct {
+	Location *string
+}
+
+type StartBenchmark202JSONResponse struct {
+	Body    Benchmark
+	Headers StartBenchmark202ResponseHeaders
+}
+
+func (response StartBenchmark202JSONResponse) VisitStartBenchmarkResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	if response.Headers.Location != nil {
+		w.Header().Set("Location", fmt.Sprint(*response.Headers.Location))
+	}
+	w.WriteHeader(202)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type StartBenchmark400ApplicationProblemPlusJSONResponse struct {
+	BadRequestApplicationProblemPlusJSONResponse
+}
+
+func (response StartBenchmark400ApplicationProblemPlusJSONResponse) VisitStartBenchmarkResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(400)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type StartBenchmark401ApplicationProblemPlusJSONResponse struct {
+	UnauthorizedApplicationProblemPlusJSONResponse
+}
+
+func (response StartBenchmark401ApplicationProblemPlusJSONResponse) VisitStartBenchmarkResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	if response.Headers.WWWAuthenticate != nil {
+		w.Header().Set("WWW-Authenticate", fmt.Sprint(*response.Headers.WWWAuthenticate))
+	}
+	w.WriteHeader(401)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type StartBenchmark403ApplicationProblemPlusJSONResponse struct {
+	ForbiddenApplicationProblemPlusJSONResponse
+}
+
+func (response StartBenchmark403ApplicationProblemPlusJSONResponse) VisitStartBenchmarkResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(403)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type StartBenchmark404ApplicationProblemPlusJSONResponse struct {
+	NotFoundApplicationProblemPlusJSONResponse
+}
+
+func (response StartBenchmark404ApplicationProblemPlusJSONResponse) VisitStartBenchmarkResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(404)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type StartBenchmark408ApplicationProblemPlusJSONResponse struct {
+	RequestTimeoutApplicationProblemPlusJSONResponse
+}
+
+func (response StartBenchmark408ApplicationProblemPlusJSONResponse) VisitStartBenchmarkResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(408)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type StartBenchmark409ApplicationProblemPlusJSONResponse struct {
+	ConflictApplicationProblemPlusJSONResponse
+}
+
+func (response StartBenchmark409ApplicationProblemPlusJSONResponse) VisitStartBenchmarkResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(409)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type StartBenchmark413ApplicationProblemPlusJSONResponse struct {
+	TooLargeApplicationProblemPlusJSONResponse
+}
+
+func (response StartBenchmark413ApplicationProblemPlusJSONResponse) VisitStartBenchmarkResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(413)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type StartBenchmark415ApplicationProblemPlusJSONResponse struct {
+	UnsupportedMediaTypeApplicationProblemPlusJSONResponse
+}
+
+func (response StartBenchmark415ApplicationProblemPlusJSONResponse) VisitStartBenchmarkResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	if response.Headers.AcceptEncoding != nil {
+		w.Header().Set("Accept-Encoding", fmt.Sprint(*response.Headers.AcceptEncoding))
+	}
+	w.WriteHeader(415)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type StartBenchmark421ApplicationProblemPlusJSONResponse struct {
+	MisdirectedRequestApplicationProblemPlusJSONResponse
+}
+
+func (response StartBenchmark421ApplicationProblemPlusJSONResponse) VisitStartBenchmarkResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(421)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type StartBenchmark422ApplicationProblemPlusJSONResponse struct {
+	UnprocessableApplicationProblemPlusJSONResponse
+}
+
+func (response StartBenchmark422ApplicationProblemPlusJSONResponse) VisitStartBenchmarkResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(422)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type StartBenchmark499ApplicationProblemPlusJSONResponse struct {
+	ClientClosedRequestApplicationProblemPlusJSONResponse
+}
+
+func (response StartBenchmark499ApplicationProblemPlusJSONResponse) VisitStartBenchmarkResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(499)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type StartBenchmark500ApplicationProblemPlusJSONResponse struct {
+	InternalErrorApplicationProblemPlusJSONResponse
+}
+
+func (response StartBenchmark500ApplicationProblemPlusJSONResponse) VisitStartBenchmarkResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(500)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type StartBenchmark503ApplicationProblemPlusJSONResponse struct {
+	UnavailableApplicationProblemPlusJSONResponse
+}
+
+func (response StartBenchmark503ApplicationProblemPlusJSONResponse) VisitStartBenchmarkResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(503)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type StartBenchmark504ApplicationProblemPlusJSONResponse struct {
+	DeadlineApplicationProblemPlusJSONResponse
+}
+
+func (response StartBenchmark504ApplicationProblemPlusJSONResponse) VisitStartBenchmarkResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(504)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ImportBenchmarkRequestObject struct {
+	Body io.Reader
+}
+
+type ImportBenchmarkResponseObject interface {
+	VisitImportBenchmarkResponse(w http.ResponseWriter) error
+}
+
+type ImportBenchmark201ResponseHeaders struct {
+	Location *string
+}
+
+type ImportBenchmark201JSONResponse struct {
+	Body    Benchmark
+	Headers ImportBenchmark201ResponseHeaders
+}
+
+func (response ImportBenchmark201JSONResponse) VisitImportBenchmarkResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	if response.Headers.Location != nil {
+		w.Header().Set("Location", fmt.Sprint(*response.Headers.Location))
+	}
+	w.WriteHeader(201)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ImportBenchmark400ApplicationProblemPlusJSONResponse struct {
+	BadRequestApplicationProblemPlusJSONResponse
+}
+
+func (response ImportBenchmark400ApplicationProblemPlusJSONResponse) VisitImportBenchmarkResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(400)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ImportBenchmark401ApplicationProblemPlusJSONResponse struct {
+	UnauthorizedApplicationProblemPlusJSONResponse
+}
+
+func (response ImportBenchmark401ApplicationProblemPlusJSONResponse) VisitImportBenchmarkResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	if response.Headers.WWWAuthenticate != nil {
+		w.Header().Set("WWW-Authenticate", fmt.Sprint(*response.Headers.WWWAuthenticate))
+	}
+	w.WriteHeader(401)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ImportBenchmark403ApplicationProblemPlusJSONResponse struct {
+	ForbiddenApplicationProblemPlusJSONResponse
+}
+
+func (response ImportBenchmark403ApplicationProblemPlusJSONResponse) VisitImportBenchmarkResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(403)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ImportBenchmark408ApplicationProblemPlusJSONResponse struct {
+	RequestTimeoutApplicationProblemPlusJSONResponse
+}
+
+func (response ImportBenchmark408ApplicationProblemPlusJSONResponse) VisitImportBenchmarkResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(408)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ImportBenchmark409ApplicationProblemPlusJSONResponse struct {
+	ConflictApplicationProblemPlusJSONResponse
+}
+
+func (response ImportBenchmark409ApplicationProblemPlusJSONResponse) VisitImportBenchmarkResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(409)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ImportBenchmark413ApplicationProblemPlusJSONResponse struct {
+	TooLargeApplicationProblemPlusJSONResponse
+}
+
+func (response ImportBenchmark413ApplicationProblemPlusJSONResponse) VisitImportBenchmarkResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(413)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ImportBenchmark415ApplicationProblemPlusJSONResponse struct {
+	UnsupportedMediaTypeApplicationProblemPlusJSONResponse
+}
+
+func (response ImportBenchmark415ApplicationProblemPlusJSONResponse) VisitImportBenchmarkResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	if response.Headers.AcceptEncoding != nil {
+		w.Header().Set("Accept-Encoding", fmt.Sprint(*response.Headers.AcceptEncoding))
+	}
+	w.WriteHeader(415)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ImportBenchmark421ApplicationProblemPlusJSONResponse struct {
+	MisdirectedRequestApplicationProblemPlusJSONResponse
+}
+
+func (response ImportBenchmark421ApplicationProblemPlusJSONResponse) VisitImportBenchmarkResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(421)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ImportBenchmark422ApplicationProblemPlusJSONResponse struct {
+	UnprocessableApplicationProblemPlusJSONResponse
+}
+
+func (response ImportBenchmark422ApplicationProblemPlusJSONResponse) VisitImportBenchmarkResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(422)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ImportBenchmark429ApplicationProblemPlusJSONResponse struct {
+	TooManyRequestsApplicationProblemPlusJSONResponse
+}
+
+func (response ImportBenchmark429ApplicationProblemPlusJSONResponse) VisitImportBenchmarkResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	if response.Headers.RetryAfter != nil {
+		w.Header().Set("Retry-After", fmt.Sprint(*response.Headers.RetryAfter))
+	}
+	w.WriteHeader(429)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ImportBenchmark499ApplicationProblemPlusJSONResponse struct {
+	ClientClosedRequestApplicationProblemPlusJSONResponse
+}
+
+func (response ImportBenchmark499ApplicationProblemPlusJSONResponse) VisitImportBenchmarkResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(499)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ImportBenchmark500ApplicationProblemPlusJSONResponse struct {
+	InternalErrorApplicationProblemPlusJSONResponse
+}
+
+func (response ImportBenchmark500ApplicationProblemPlusJSONResponse) VisitImportBenchmarkResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(500)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ImportBenchmark503ApplicationProblemPlusJSONResponse struct {
+	UnavailableApplicationProblemPlusJSONResponse
+}
+
+func (response ImportBenchmark503ApplicationProblemPlusJSONResponse) VisitImportBenchmarkResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(503)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ImportBenchmark504ApplicationProblemPlusJSONResponse struct {
+	DeadlineApplicationProblemPlusJSONResponse
+}
+
+func (response ImportBenchmark504ApplicationProblemPlusJSONResponse) VisitImportBenchmarkResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(504)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type DeleteBenchmarkRequestObject struct {
+	Id string `json:"id"`
+}
+
+type DeleteBenchmarkResponseObject interface {
+	VisitDeleteBenchmarkResponse(w http.ResponseWriter) error
+}
+
+type DeleteBenchmark202Response struct {
+}
+
+func (response DeleteBenchmark202Response) VisitDeleteBenchmarkResponse(w http.ResponseWriter) error {
+	w.WriteHeader(202)
+	return nil
+}
+
+type DeleteBenchmark204Response struct {
+}
+
+func (response DeleteBenchmark204Response) VisitDeleteBenchmarkResponse(w http.ResponseWriter) error {
+	w.WriteHeader(204)
+	return nil
+}
+
+type DeleteBenchmark400ApplicationProblemPlusJSONResponse struct {
+	BadRequestApplicationProblemPlusJSONResponse
+}
+
+func (response DeleteBenchmark400ApplicationProblemPlusJSONResponse) VisitDeleteBenchmarkResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(400)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type DeleteBenchmark401ApplicationProblemPlusJSONResponse struct {
+	UnauthorizedApplicationProblemPlusJSONResponse
+}
+
+func (response DeleteBenchmark401ApplicationProblemPlusJSONResponse) VisitDeleteBenchmarkResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	if response.Headers.WWWAuthenticate != nil {
+		w.Header().Set("WWW-Authenticate", fmt.Sprint(*response.Headers.WWWAuthenticate))
+	}
+	w.WriteHeader(401)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type DeleteBenchmark403ApplicationProblemPlusJSONResponse struct {
+	ForbiddenApplicationProblemPlusJSONResponse
+}
+
+func (response DeleteBenchmark403ApplicationProblemPlusJSONResponse) VisitDeleteBenchmarkResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(403)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type DeleteBenchmark404ApplicationProblemPlusJSONResponse struct {
+	NotFoundApplicationProblemPlusJSONResponse
+}
+
+func (response DeleteBenchmark404ApplicationProblemPlusJSONResponse) VisitDeleteBenchmarkResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(404)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type DeleteBenchmark409ApplicationProblemPlusJSONResponse struct {
+	ConflictApplicationProblemPlusJSONResponse
+}
+
+func (response DeleteBenchmark409ApplicationProblemPlusJSONResponse) VisitDeleteBenchmarkResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(409)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type DeleteBenchmark421ApplicationProblemPlusJSONResponse struct {
+	MisdirectedRequestApplicationProblemPlusJSONResponse
+}
+
+func (response DeleteBenchmark421ApplicationProblemPlusJSONResponse) VisitDeleteBenchmarkResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(421)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type DeleteBenchmark499ApplicationProblemPlusJSONResponse struct {
+	ClientClosedRequestApplicationProblemPlusJSONResponse
+}
+
+func (response DeleteBenchmark499ApplicationProblemPlusJSONResponse) VisitDeleteBenchmarkResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(499)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type DeleteBenchmark500ApplicationProblemPlusJSONResponse struct {
+	InternalErrorApplicationProblemPlusJSONResponse
+}
+
+func (response DeleteBenchmark500ApplicationProblemPlusJSONResponse) VisitDeleteBenchmarkResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(500)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type DeleteBenchmark503ApplicationProblemPlusJSONResponse struct {
+	UnavailableApplicationProblemPlusJSONResponse
+}
+
+func (response DeleteBenchmark503ApplicationProblemPlusJSONResponse) VisitDeleteBenchmarkResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(503)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type DeleteBenchmark504ApplicationProblemPlusJSONResponse struct {
+	DeadlineApplicationProblemPlusJSONResponse
+}
+
+func (response DeleteBenchmark504ApplicationProblemPlusJSONResponse) VisitDeleteBenchmarkResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(504)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetBenchmarkRequestObject struct {
+	Id string `json:"id"`
+}
+
+type GetBenchmarkResponseObject interface {
+	VisitGetBenchmarkResponse(w http.ResponseWriter) error
+}
+
+type GetBenchmark200JSONResponse Benchmark
+
+func (response GetBenchmark200JSONResponse) VisitGetBenchmarkResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetBenchmark400ApplicationProblemPlusJSONResponse struct {
+	BadRequestApplicationProblemPlusJSONResponse
+}
+
+func (response GetBenchmark400ApplicationProblemPlusJSONResponse) VisitGetBenchmarkResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(400)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetBenchmark404ApplicationProblemPlusJSONResponse struct {
+	NotFoundApplicationProblemPlusJSONResponse
+}
+
+func (response GetBenchmark404ApplicationProblemPlusJSONResponse) VisitGetBenchmarkResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(404)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetBenchmark421ApplicationProblemPlusJSONResponse struct {
+	MisdirectedRequestApplicationProblemPlusJSONResponse
+}
+
+func (response GetBenchmark421ApplicationProblemPlusJSONResponse) VisitGetBenchmarkResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(421)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetBenchmark499ApplicationProblemPlusJSONResponse struct {
+	ClientClosedRequestApplicationProblemPlusJSONResponse
+}
+
+func (response GetBenchmark499ApplicationProblemPlusJSONResponse) VisitGetBenchmarkResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(499)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetBenchmark500ApplicationProblemPlusJSONResponse struct {
+	InternalErrorApplicationProblemPlusJSONResponse
+}
+
+func (response GetBenchmark500ApplicationProblemPlusJSONResponse) VisitGetBenchmarkResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(500)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetBenchmark503ApplicationProblemPlusJSONResponse struct {
+	UnavailableApplicationProblemPlusJSONResponse
+}
+
+func (response GetBenchmark503ApplicationProblemPlusJSONResponse) VisitGetBenchmarkResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(503)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetBenchmark504ApplicationProblemPlusJSONResponse struct {
+	DeadlineApplicationProblemPlusJSONResponse
+}
+
+func (response GetBenchmark504ApplicationProblemPlusJSONResponse) VisitGetBenchmarkResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(504)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ExportBenchmarkRequestObject struct {
+	Id string `json:"id"`
+}
+
+type ExportBenchmarkResponseObject interface {
+	VisitExportBenchmarkResponse(w http.ResponseWriter) error
+}
+
+type ExportBenchmark200ResponseHeaders struct {
+	ContentDisposition *string
+}
+
+type ExportBenchmark200ApplicationgzipResponse struct {
+	Body          io.Reader
+	Headers       ExportBenchmark200ResponseHeaders
+	ContentLength int64
+}
+
+func (response ExportBenchmark200ApplicationgzipResponse) VisitExportBenchmarkResponse(w http.ResponseWriter) error {
+
+	w.Header().Set("Content-Type", "application/gzip")
+	if response.ContentLength != 0 {
+		w.Header().Set("Content-Length", fmt.Sprint(response.ContentLength))
+	}
+	if response.Headers.ContentDisposition != nil {
+		w.Header().Set("Content-Disposition", fmt.Sprint(*response.Headers.ContentDisposition))
+	}
+	w.WriteHeader(200)
+
+	if closer, ok := response.Body.(io.ReadCloser); ok {
+		defer closer.Close()
+	}
+	_, err := io.Copy(w, response.Body)
+	return err
+}
+
+type ExportBenchmark400ApplicationProblemPlusJSONResponse struct {
+	BadRequestApplicationProblemPlusJSONResponse
+}
+
+func (response ExportBenchmark400ApplicationProblemPlusJSONResponse) VisitExportBenchmarkResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(400)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ExportBenchmark404ApplicationProblemPlusJSONResponse struct {
+	NotFoundApplicationProblemPlusJSONResponse
+}
+
+func (response ExportBenchmark404ApplicationProblemPlusJSONResponse) VisitExportBenchmarkResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(404)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ExportBenchmark421ApplicationProblemPlusJSONResponse struct {
+	MisdirectedRequestApplicationProblemPlusJSONResponse
+}
+
+func (response ExportBenchmark421ApplicationProblemPlusJSONResponse) VisitExportBenchmarkResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(421)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ExportBenchmark499ApplicationProblemPlusJSONResponse struct {
+	ClientClosedRequestApplicationProblemPlusJSONResponse
+}
+
+func (response ExportBenchmark499ApplicationProblemPlusJSONResponse) VisitExportBenchmarkResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(499)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ExportBenchmark500ApplicationProblemPlusJSONResponse struct {
+	InternalErrorApplicationProblemPlusJSONResponse
+}
+
+func (response ExportBenchmark500ApplicationProblemPlusJSONResponse) VisitExportBenchmarkResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(500)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ExportBenchmark503ApplicationProblemPlusJSONResponse struct {
+	UnavailableApplicationProblemPlusJSONResponse
+}
+
+func (response ExportBenchmark503ApplicationProblemPlusJSONResponse) VisitExportBenchmarkResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(503)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ExportBenchmark504ApplicationProblemPlusJSONResponse struct {
+	DeadlineApplicationProblemPlusJSONResponse
+}
+
+func (response ExportBenchmark504ApplicationProblemPlusJSONResponse) VisitExportBenchmarkResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(504)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type WatchBenchmarkRequestObject struct {
+	Id     string `json:"id"`
+	Params WatchBenchmarkParams
+}
+
+type WatchBenchmarkResponseObject interface {
+	VisitWatchBenchmarkResponse(w http.ResponseWriter) error
+}
+
+type WatchBenchmark200TexteventStreamResponse struct {
+	Body          io.Reader
+	ContentLength int64
+}
+
+func (response WatchBenchmark200TexteventStreamResponse) VisitWatchBenchmarkResponse(w http.ResponseWriter) error {
+
+	w.Header().Set("Content-Type", "text/event-stream")
+	if response.ContentLength != 0 {
+		w.Header().Set("Content-Length", fmt.Sprint(response.ContentLength))
+	}
+	w.WriteHeader(200)
+
+	if closer, ok := response.Body.(io.ReadCloser); ok {
+		defer closer.Close()
+	}
+	flusher, ok := w.(http.Flusher)
+	if !ok {
+		// If w doesn't support flushing, fall back to io.Copy.
+		_, err := io.Copy(w, response.Body)
+		return err
+	}
+	// text/event-stream messages are typically small; use a
+	// modest buffer and flush after each chunk so clients see
+	// events immediately instead of waiting on OS buffering.
+	buf := make([]byte, 4096)
+	for {
+		n, err := response.Body.Read(buf)
+		if n > 0 {
+			if _, writeErr := w.Write(buf[:n]); writeErr != nil {
+				return writeErr
+			}
+			flusher.Flush()
+		}
+		if err != nil {
+			if err == io.EOF {
+				return nil
+			}
+			return err
+		}
+	}
+}
+
+type WatchBenchmark400ApplicationProblemPlusJSONResponse struct {
+	BadRequestApplicationProblemPlusJSONResponse
+}
+
+func (response WatchBenchmark400ApplicationProblemPlusJSONResponse) VisitWatchBenchmarkResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(400)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type WatchBenchmark404ApplicationProblemPlusJSONResponse struct {
+	NotFoundApplicationProblemPlusJSONResponse
+}
+
+func (response WatchBenchmark404ApplicationProblemPlusJSONResponse) VisitWatchBenchmarkResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(404)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type WatchBenchmark421ApplicationProblemPlusJSONResponse struct {
+	MisdirectedRequestApplicationProblemPlusJSONResponse
+}
+
+func (response WatchBenchmark421ApplicationProblemPlusJSONResponse) VisitWatchBenchmarkResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(421)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type WatchBenchmark499ApplicationProblemPlusJSONResponse struct {
+	ClientClosedRequestApplicationProblemPlusJSONResponse
+}
+
+func (response WatchBenchmark499ApplicationProblemPlusJSONResponse) VisitWatchBenchmarkResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(499)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type WatchBenchmark500ApplicationProblemPlusJSONResponse struct {
+	InternalErrorApplicationProblemPlusJSONResponse
+}
+
+func (response WatchBenchmark500ApplicationProblemPlusJSONResponse) VisitWatchBenchmarkResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(500)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type WatchBenchmark503ApplicationProblemPlusJSONResponse struct {
+	UnavailableApplicationProblemPlusJSONResponse
+}
+
+func (response WatchBenchmark503ApplicationProblemPlusJSONResponse) VisitWatchBenchmarkResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(503)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type WatchBenchmark504ApplicationProblemPlusJSONResponse struct {
+	DeadlineApplicationProblemPlusJSONResponse
+}
+
+func (response WatchBenchmark504ApplicationProblemPlusJSONResponse) VisitWatchBenchmarkResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(504)
 	_, err := buf.WriteTo(w)
 	return err
 }
@@ -3187,6 +5207,27 @@ type StrictServerInterface interface {
 	// ListBackends List the targets
 	// (GET /backends)
 	ListBackends(ctx context.Context, request ListBackendsRequestObject) (ListBackendsResponseObject, error)
+	// ListBenchmarks List the runs
+	// (GET /benchmarks)
+	ListBenchmarks(ctx context.Context, request ListBenchmarksRequestObject) (ListBenchmarksResponseObject, error)
+	// StartBenchmark Measure targets against each other
+	// (POST /benchmarks)
+	StartBenchmark(ctx context.Context, request StartBenchmarkRequestObject) (StartBenchmarkResponseObject, error)
+	// ImportBenchmark Add a run from its bundle
+	// (POST /benchmarks/import)
+	ImportBenchmark(ctx context.Context, request ImportBenchmarkRequestObject) (ImportBenchmarkResponseObject, error)
+	// DeleteBenchmark Cancel or remove a run
+	// (DELETE /benchmarks/{id})
+	DeleteBenchmark(ctx context.Context, request DeleteBenchmarkRequestObject) (DeleteBenchmarkResponseObject, error)
+	// GetBenchmark Describe a run
+	// (GET /benchmarks/{id})
+	GetBenchmark(ctx context.Context, request GetBenchmarkRequestObject) (GetBenchmarkResponseObject, error)
+	// ExportBenchmark Download a run with its raw samples
+	// (GET /benchmarks/{id}/bundle)
+	ExportBenchmark(ctx context.Context, request ExportBenchmarkRequestObject) (ExportBenchmarkResponseObject, error)
+	// WatchBenchmark Watch a run
+	// (GET /benchmarks/{id}/events)
+	WatchBenchmark(ctx context.Context, request WatchBenchmarkRequestObject) (WatchBenchmarkResponseObject, error)
 	// Classify Classify one image
 	// (POST /classify)
 	Classify(ctx context.Context, request ClassifyRequestObject) (ClassifyResponseObject, error)
@@ -3284,6 +5325,189 @@ func (sh *strictHandler) ListBackends(w http.ResponseWriter, r *http.Request) {
 		sh.options.ResponseErrorHandlerFunc(w, r, err)
 	} else if validResponse, ok := response.(ListBackendsResponseObject); ok {
 		if err := validResponse.VisitListBackendsResponse(w); err != nil {
+			sh.options.ResponseErrorHandlerFunc(w, r, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// ListBenchmarks operation middleware
+func (sh *strictHandler) ListBenchmarks(w http.ResponseWriter, r *http.Request, params ListBenchmarksParams) {
+	var request ListBenchmarksRequestObject
+
+	request.Params = params
+
+	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
+		return sh.ssi.ListBenchmarks(ctx, request.(ListBenchmarksRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "ListBenchmarks")
+	}
+
+	response, err := handler(r.Context(), w, r, request)
+
+	if err != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, err)
+	} else if validResponse, ok := response.(ListBenchmarksResponseObject); ok {
+		if err := validResponse.VisitListBenchmarksResponse(w); err != nil {
+			sh.options.ResponseErrorHandlerFunc(w, r, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// StartBenchmark operation middleware
+func (sh *strictHandler) StartBenchmark(w http.ResponseWriter, r *http.Request, params StartBenchmarkParams) {
+	var request StartBenchmarkRequestObject
+
+	request.Params = params
+
+	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
+		return sh.ssi.StartBenchmark(ctx, request.(StartBenchmarkRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "StartBenchmark")
+	}
+
+	response, err := handler(r.Context(), w, r, request)
+
+	if err != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, err)
+	} else if validResponse, ok := response.(StartBenchmarkResponseObject); ok {
+		if err := validResponse.VisitStartBenchmarkResponse(w); err != nil {
+			sh.options.ResponseErrorHandlerFunc(w, r, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// ImportBenchmark operation middleware
+func (sh *strictHandler) ImportBenchmark(w http.ResponseWriter, r *http.Request) {
+	var request ImportBenchmarkRequestObject
+
+	request.Body = r.Body
+
+	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
+		return sh.ssi.ImportBenchmark(ctx, request.(ImportBenchmarkRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "ImportBenchmark")
+	}
+
+	response, err := handler(r.Context(), w, r, request)
+
+	if err != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, err)
+	} else if validResponse, ok := response.(ImportBenchmarkResponseObject); ok {
+		if err := validResponse.VisitImportBenchmarkResponse(w); err != nil {
+			sh.options.ResponseErrorHandlerFunc(w, r, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// DeleteBenchmark operation middleware
+func (sh *strictHandler) DeleteBenchmark(w http.ResponseWriter, r *http.Request, id string) {
+	var request DeleteBenchmarkRequestObject
+
+	request.Id = id
+
+	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
+		return sh.ssi.DeleteBenchmark(ctx, request.(DeleteBenchmarkRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "DeleteBenchmark")
+	}
+
+	response, err := handler(r.Context(), w, r, request)
+
+	if err != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, err)
+	} else if validResponse, ok := response.(DeleteBenchmarkResponseObject); ok {
+		if err := validResponse.VisitDeleteBenchmarkResponse(w); err != nil {
+			sh.options.ResponseErrorHandlerFunc(w, r, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// GetBenchmark operation middleware
+func (sh *strictHandler) GetBenchmark(w http.ResponseWriter, r *http.Request, id string) {
+	var request GetBenchmarkRequestObject
+
+	request.Id = id
+
+	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
+		return sh.ssi.GetBenchmark(ctx, request.(GetBenchmarkRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "GetBenchmark")
+	}
+
+	response, err := handler(r.Context(), w, r, request)
+
+	if err != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, err)
+	} else if validResponse, ok := response.(GetBenchmarkResponseObject); ok {
+		if err := validResponse.VisitGetBenchmarkResponse(w); err != nil {
+			sh.options.ResponseErrorHandlerFunc(w, r, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// ExportBenchmark operation middleware
+func (sh *strictHandler) ExportBenchmark(w http.ResponseWriter, r *http.Request, id string) {
+	var request ExportBenchmarkRequestObject
+
+	request.Id = id
+
+	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
+		return sh.ssi.ExportBenchmark(ctx, request.(ExportBenchmarkRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "ExportBenchmark")
+	}
+
+	response, err := handler(r.Context(), w, r, request)
+
+	if err != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, err)
+	} else if validResponse, ok := response.(ExportBenchmarkResponseObject); ok {
+		if err := validResponse.VisitExportBenchmarkResponse(w); err != nil {
+			sh.options.ResponseErrorHandlerFunc(w, r, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// WatchBenchmark operation middleware
+func (sh *strictHandler) WatchBenchmark(w http.ResponseWriter, r *http.Request, id string, params WatchBenchmarkParams) {
+	var request WatchBenchmarkRequestObject
+
+	request.Id = id
+	request.Params = params
+
+	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
+		return sh.ssi.WatchBenchmark(ctx, request.(WatchBenchmarkRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "WatchBenchmark")
+	}
+
+	response, err := handler(r.Context(), w, r, request)
+
+	if err != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, err)
+	} else if validResponse, ok := response.(WatchBenchmarkResponseObject); ok {
+		if err := validResponse.VisitWatchBenchmarkResponse(w); err != nil {
 			sh.options.ResponseErrorHandlerFunc(w, r, err)
 		}
 	} else if response != nil {

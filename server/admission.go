@@ -20,6 +20,7 @@ type admission struct {
 	tokens *semaphore.Weighted
 	size   int
 	inUse  atomic.Int64
+	taken  atomic.Int64 // how often there were tokens for a session's run
 	// queue bounds how many requests wait for one session.
 	queue int64
 }
@@ -53,9 +54,24 @@ func (a *admission) acquire(ctx context.Context, s *session, threads int) (relea
 			return nil, fmt.Errorf("waiting for %d CPU threads: %w", n, err)
 		}
 	}
+	a.taken.Add(1)
+	return a.hold(n), nil
+}
+
+// all takes every token, behind who has come before, and returns the function
+// that gives them back.
+func (a *admission) all(ctx context.Context) (release func(), err error) {
+	n := int64(a.size)
+	if err := a.tokens.Acquire(ctx, n); err != nil {
+		return nil, fmt.Errorf("waiting for all CPU threads: %w", err)
+	}
+	return a.hold(n), nil
+}
+
+func (a *admission) hold(n int64) (release func()) {
 	a.inUse.Add(n)
 	return func() {
 		a.inUse.Add(-n)
 		a.tokens.Release(n)
-	}, nil
+	}
 }

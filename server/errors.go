@@ -11,6 +11,7 @@ import (
 
 	"edgevit/api"
 	"edgevit/backend"
+	"edgevit/bench"
 	"edgevit/preprocess"
 )
 
@@ -31,6 +32,7 @@ var (
 	errModelsFull      = errors.New("too many models")
 	errBuiltIn         = errors.New("built-in model")
 	errStorage         = errors.New("models folder not writable")
+	errNoRuns          = errors.New("no store of runs")
 	errNoTraces        = errors.New("no traces")
 	errContentEncoding = errors.New("unsupported content encoding")
 	errBodyTooLarge    = errors.New("body too large")
@@ -75,10 +77,10 @@ var problems = []problem{
 		"Send the request from a page that this server serves, or from a program that is not a browser."},
 
 	{errChangesDisabled, "changes-disabled", http.StatusForbidden, "Changes are switched off",
-		"The request would change the models folder, and this server was started without a token, so that it takes no changes from anybody.",
+		"The request would change the models folder or the runs of benchmarks, and this server was started without a token, so that it takes no changes from anybody.",
 		"Start the server with --token-file FILE, a file that holds a token of at least 16 characters."},
 	{errToken, "token-required", http.StatusUnauthorized, "Token required",
-		"The request would change the models folder, and does not bear this server's token.",
+		"The request would change the models folder or the runs of benchmarks, and does not bear this server's token.",
 		"Send the token in the file that the server was started with: -H \"Authorization: Bearer $(cat token)\"."},
 
 	{errNotFound, "not-found", http.StatusNotFound, "Not found",
@@ -119,6 +121,25 @@ var problems = []problem{
 		"The models folder cannot be changed, for the reason given: it is read-only, on a full disk, or not there and cannot be made.",
 		"Start the server with --models and a folder that it may write to, or make room."},
 
+	{bench.ErrPlan, "invalid-plan", http.StatusBadRequest, "Invalid benchmark plan",
+		"The benchmark cannot be carried out as it was asked for: a number is out of range, or does not belong to the scenario.",
+		"See /docs for the operation's parameters. rate and bound_ms are for the server scenario, batch is for offline."},
+	{bench.ErrBusy, "benchmark-running", http.StatusConflict, "A benchmark is running",
+		"One benchmark at a time holds the machine, whether this server or another program started it.",
+		"Wait until it ends, which GET /benchmarks tells, or cancel it with DELETE /benchmarks/ID."},
+	{bench.ErrNotFound, "unknown-run", http.StatusNotFound, "Unknown run",
+		"There is no benchmark of this id, or it has no bundle because it did not end well.",
+		"Use an id that GET /benchmarks lists; a bundle there is for those that are done."},
+	{bench.ErrExists, "run-exists", http.StatusConflict, "Run exists",
+		"A run of the bundle's id is in the store already. Nothing is overwritten.",
+		"Look at it under GET /benchmarks/ID; send DELETE first to import it again."},
+	{bench.ErrBundle, "invalid-bundle", http.StatusUnprocessableEntity, "Invalid run bundle",
+		"The body is no bundle of a run, or one that is not in order: cut short, too long, of another version, or with a field that cannot be.",
+		"Send the file that api bench --out or GET /benchmarks/ID/bundle has written: curl --data-binary @FILE"},
+	{errNoRuns, "runs-unavailable", http.StatusServiceUnavailable, "No store of runs",
+		"Benchmarks are kept in the data folder, and this server has none that it can use, for the reason given.",
+		"Start the server with --data and a folder that it may write to."},
+
 	{errContentEncoding, "unsupported-content-encoding", http.StatusUnsupportedMediaType, "Unsupported content encoding",
 		"The body's Content-Encoding is none that the server undoes.",
 		"Send the image file as it is, which is compressed already, or encode the body with gzip or deflate."},
@@ -139,7 +160,7 @@ var problems = []problem{
 		"Send curl -F image=@photo.jpg, or the file itself as the body: curl --data-binary @FILE"},
 
 	{preprocess.ErrEmpty, "empty-body", http.StatusBadRequest, "Empty body",
-		"The request has no body where an image or a checkpoint is wanted.",
+		"The request has no body where an image, a checkpoint or a bundle is wanted.",
 		"Send the file as the body: curl --data-binary @photo.jpg"},
 	{errEmptyBody, "empty-body", http.StatusBadRequest, "Empty body", "", ""},
 	{preprocess.ErrTooLarge, "image-too-large", http.StatusRequestEntityTooLarge, "Image too large",

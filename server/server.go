@@ -2,7 +2,7 @@
 // the models of a folder on the targets of a backend registry.
 //
 // Read classify.go first, the way of an image; compare.go sends it through
-// several targets. store.go holds models and sessions, upload.go what changes
+// several targets; benchmarks.go measures them. store.go holds models and sessions, upload.go what changes
 // their folder, admission.go the CPU tokens, body.go the limits of what is
 // uploaded, middleware.go what every request passes, errors.go the one table
 // from errors to answers.
@@ -69,6 +69,8 @@ type Config struct {
 	// CheckpointBytes is the longest checkpoint that is taken in; 0, which is
 	// also the most: checkpoint.DefaultMaxBytes.
 	CheckpointBytes int64
+	// Data is the folder of the runs of benchmarks; empty: there are none.
+	Data string
 	// Queue is how many requests may wait for a session; 0: 64.
 	Queue int
 	// Deadline of a request from its header to its answer; 0: 30 s.
@@ -99,6 +101,7 @@ type Server struct {
 	traces      *semaphore.Weighted // comparisons layer by layer
 	admission   *admission
 	store       *store
+	benchmarks  *benchmarks
 	metrics     *metrics
 
 	router   *chi.Mux
@@ -167,6 +170,7 @@ func New(c Config) (*Server, error) {
 	if name := c.DefaultModel; name != "" && s.store.entries[name] == nil && !slices.Contains(randomModels, name) {
 		return nil, fmt.Errorf("default model: %w %q; there are %s", errUnknownModel, name, s.store.names())
 	}
+	s.benchmarks = openBenchmarks(c.Data, c.Log)
 	s.metrics = newMetrics(c.Version, s.admission, s.store)
 
 	spec, err := api.Spec()
@@ -283,6 +287,7 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 	}
 	s.draining.Store(true)
 	s.log.Info("draining")
+	s.benchmarks.stop()
 	wait, stop := context.WithTimeout(requests, drainTimeout)
 	defer stop()
 	if err := srv.Shutdown(wait); err != nil {
@@ -294,4 +299,7 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 
 // Close ends all sessions when the requests that use them are done. It is for
 // a server that does not Serve.
-func (s *Server) Close() { s.store.close() }
+func (s *Server) Close() {
+	s.benchmarks.close()
+	s.store.close()
+}

@@ -337,7 +337,7 @@ func operation(spec *openapi3.T, r *http.Request) *openapi3.Operation {
 	sent := strings.Split(r.URL.Path, "/")
 	for path, item := range spec.Paths.Map() {
 		parts := strings.Split(path, "/")
-		if slices.EqualFunc(parts, sent, func(part, sent string) bool { return part == sent || strings.HasPrefix(part, "{") }) {
+		if slices.EqualFunc(parts, sent, func(part, sent string) bool { return part == sent || strings.HasPrefix(part, "{") }) && item.Operations()[method] != nil {
 			return item.Operations()[method]
 		}
 	}

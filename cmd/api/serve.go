@@ -33,7 +33,7 @@ type serveCmd struct {
 	Queue         int           `help:"Requests that may wait for one model on one target." default:"64" env:"EDGEVIT_QUEUE"`
 	Deadline      time.Duration `help:"Longest time from a request to its answer." default:"30s" env:"EDGEVIT_DEADLINE"`
 	AllowedHosts  []string      `help:"Host names that requests may use beside loopback ones and IP addresses." placeholder:"NAME" env:"EDGEVIT_ALLOWED_HOSTS"`
-	TokenFile     string        `help:"File with the token, 16 characters or more, of those who may add and remove models. Default: nobody may." placeholder:"FILE" env:"EDGEVIT_TOKEN_FILE" type:"path"`
+	TokenFile     string        `help:"File with the token, 16 characters or more, of those who may add and remove models and run benchmarks. Default: nobody may." placeholder:"FILE" env:"EDGEVIT_TOKEN_FILE" type:"path"`
 	MaxCheckpoint int64         `name:"max-checkpoint-bytes" help:"Largest checkpoint that is taken in, in bytes." default:"${max_checkpoint}" env:"EDGEVIT_MAX_CHECKPOINT_BYTES"`
 	MaxBytes      int64         `help:"Largest body in bytes." default:"${max_bytes}" env:"EDGEVIT_MAX_BYTES"`
 	MaxPixels     int           `help:"Largest image in pixels." default:"${max_pixels}" env:"EDGEVIT_MAX_PIXELS"`
@@ -95,7 +95,7 @@ func (c *serveCmd) Run(ctx context.Context, s std) error {
 	srv, err := server.New(server.Config{
 		Log: log, Registry: &backend.Default, ModelsDir: c.Models, Demo: demo.Model,
 		DefaultModel: c.DefaultModel, DefaultTarget: c.DefaultTarget, Threads: c.Threads, Limits: limits,
-		Token: token, CheckpointBytes: c.MaxCheckpoint, Queue: c.Queue, Deadline: c.Deadline, AllowedHosts: c.AllowedHosts, Version: buildVersion(),
+		Data: c.Data, Token: token, CheckpointBytes: c.MaxCheckpoint, Queue: c.Queue, Deadline: c.Deadline, AllowedHosts: c.AllowedHosts, Version: buildVersion(),
 	})
 	if err != nil {
 		return err

@@ -1,0 +1,282 @@
+package bench
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strings"
+
+	"edgevit/compare"
+)
+
+// Summary is what a run says.
+type Summary struct {
+	// Valid says that no rule is broken that concerns all of the run.
+	Valid    bool             `json:"valid"`
+	Subjects []SubjectSummary `json:"subjects"`
+	Findings []Finding        `json:"findings"`
+	// PeakOneCore and PeakAllCores are the medians of the probes in GFLOP/s.
+	PeakOneCore  float64 `json:"peak_one_core"`
+	PeakAllCores float64 `json:"peak_all_cores"`
+	PeakCores    int     `json:"peak_cores"`
+}
+
+// SubjectSummary is what a run says of a subject.
+type SubjectSummary struct {
+	Model string `json:"model"`
+	Label string `json:"label"`
+	Error string `json:"error,omitempty"`
+	// Valid says that neither the run nor this subject breaks a rule. Only
+	// then is there a Rank among the subjects of the model, from 1.
+	Valid bool `json:"valid"`
+	Rank  int  `json:"rank,omitempty"`
+	// Samples is their number. Percentiles are in milliseconds, of one query.
+	Samples int      `json:"samples"`
+	P50     Interval `json:"p50_ms"`
+	P90     Interval `json:"p90_ms"`
+	P99     Interval `json:"p99_ms"`
+	// Ratio is the median over the blocks of this subject's median over that
+	// of the model's first subject in the same block.
+	Ratio Interval `json:"ratio"`
+	// Throughput is in images a second, the median over the blocks.
+	Throughput Interval `json:"throughput"`
+	// GFLOPS are 2 MACs a multiply-add at p50, Share those of the peak of as
+	// many cores as the subject has threads; 0 on other devices.
+	GFLOPS float64 `json:"gflops"`
+	Share  float64 `json:"peak_share,omitempty"`
+	// BoundMet says whether p99 stays under the plan's bound, Server only.
+	BoundMet   *bool   `json:"bound_met,omitempty"`
+	Unanswered int     `json:"unanswered,omitempty"`
+	Resident   Reading `json:"resident_bytes"`
+	// Energy is in joules an image.
+	Energy Reading `json:"energy_j"`
+}
+
+// Finding is a rule that a run or a subject breaks, or something to know.
+type Finding struct {
+	Rule string `json:"rule"`
+	// Model and Label are empty where it concerns all of the run.
+	Model string `json:"model,omitempty"`
+	Label string `json:"label,omitempty"`
+	Text  string `json:"text"`
+	// Invalid says that the figures do not count.
+	Invalid bool `json:"invalid"`
+}
+
+// Limits of a valid run.
+const (
+	maxDrift  = 0.05 // of a subject's median, last third against first
+	maxOthers = 0.05 // of the time of all cores
+	maxStolen = 0.02
+	maxClock  = 0.10 // between the lowest and the highest probe
+)
+
+// Summarise makes a summary of the raw samples. It is the same for the same
+// samples.
+func Summarise(b *Bundle) Summary {
+	s := Summary{Findings: []Finding{}}
+	var one, all []float64
+	for _, p := range b.Probes {
+		one, all = append(one, p.OneCore), append(all, p.AllCores)
+		s.PeakCores = p.Cores
+	}
+	s.PeakOneCore, s.PeakAllCores = compare.Median(one), compare.Median(all)
+	s.Findings = append(s.Findings, runFindings(b, one)...)
+	s.Valid = !slices.ContainsFunc(s.Findings, func(f Finding) bool { return f.Invalid })
+	for i := range b.Subjects {
+		subject, reference := &b.Subjects[i], &b.Subjects[i/len(b.Plan.Targets)*len(b.Plan.Targets)]
+		t := summariseSubject(b, subject, reference)
+		t.share(b, &s, subject)
+		found := subjectFindings(b, subject, &t)
+		t.Valid = s.Valid && t.Error == "" && !slices.ContainsFunc(found, func(f Finding) bool { return f.Invalid })
+		s.Subjects, s.Findings = append(s.Subjects, t), append(s.Findings, found...)
+	}
+	rankSubjects(s.Subjects, b.Plan.Scenario)
+	return s
+}
+
+func summariseSubject(b *Bundle, subject, reference *Subject) SubjectSummary {
+	p := b.Plan
+	t := SubjectSummary{Model: subject.Model, Label: subject.Label, Error: subject.Error, Resident: subject.Resident}
+	if t.Error != "" {
+		return t
+	}
+	var blocks [][]float64
+	var throughput []float64
+	energy, images := Reading{}, 0
+	for _, l := range subject.Slices {
+		blocks = append(blocks, l.SamplesMS)
+		t.Samples += len(l.SamplesMS)
+		t.Unanswered += l.Unanswered
+		answered := (len(l.SamplesMS) - l.Unanswered) * p.Batch
+		images += answered
+		throughput = append(throughput, float64(answered)/l.DurationMS*1000)
+		if l.EnergyJ != nil {
+			energy.Value += *l.EnergyJ
+			energy.Meter = "RAPL, whole processor packages"
+		}
+	}
+	seed := p.seed(forIntervals, 0)
+	q := percentiles(blocks, []float64{0.5, 0.9, 0.99}, seed)
+	t.P50, t.P90, t.P99 = q[0], q[1], q[2]
+	t.Throughput = intervalOf(compare.BootstrapMedian(throughput, seed))
+	if reference.Error == "" {
+		t.Ratio = intervalOf(compare.TimingOf(medians(subject.Slices), medians(reference.Slices), seed).Ratio)
+	}
+	switch {
+	case subject.EnergyMissing != "":
+		t.Energy = missing("%s", subject.EnergyMissing)
+	case energy.Meter == "" || images == 0:
+		t.Energy = missing("no counter could be read")
+	default:
+		t.Energy = Reading{Value: energy.Value / float64(images), Meter: energy.Meter}
+	}
+	if p.Scenario == Server {
+		met := t.P99.Value <= p.BoundMS
+		t.BoundMet = &met
+	}
+	return t
+}
+
+func medians(slices []Slice) []float64 {
+	var m []float64
+	for _, l := range slices {
+		m = append(m, Percentile(l.SamplesMS, 0.5))
+	}
+	return m
+}
+
+// share fills in GFLOPS and Share. A query's time in the Server scenario holds
+// waiting, and so has neither.
+func (t *SubjectSummary) share(b *Bundle, s *Summary, subject *Subject) {
+	p50 := max(t.P50.Value, clockStep)
+	if t.Error != "" || b.Plan.Scenario == Server {
+		return
+	}
+	model := b.Models[slices.Index(b.Plan.Models, subject.Model)]
+	t.GFLOPS = 2 * float64(model.MACs) * float64(b.Plan.Batch) / p50 / 1e6
+	peak := s.PeakOneCore
+	if b.Plan.Threads > 1 {
+		peak = s.PeakAllCores
+	}
+	if onCPU(subject.Target) && peak > 0 {
+		t.Share = t.GFLOPS / peak
+	}
+}
+
+// onCPU says whether a target computes on the processor.
+func onCPU(target string) bool {
+	for _, device := range strings.Split(target, ":")[1:] {
+		if strings.Contains(device, "gpu") || device == "cuda" {
+			return false
+		}
+	}
+	return true
+}
+
+func runFindings(b *Bundle, probes []float64) []Finding {
+	var found []Finding
+	add := func(rule string, invalid bool, format string, args ...any) {
+		found = append(found, Finding{Rule: rule, Text: fmt.Sprintf(format, args...), Invalid: invalid})
+	}
+	e := b.Environment
+	for _, r := range []struct {
+		rule    string
+		reading Reading
+		limit   float64
+		who     string
+	}{
+		{"other load", e.Others, maxOthers, "other programs"},
+		{"stolen time", e.Stolen, maxStolen, "other virtual machines"},
+	} {
+		switch {
+		case !r.reading.Measured():
+			add(r.rule, false, "what %s took is %s", r.who, cmp.Or(r.reading.Missing, "not known"))
+		case r.reading.Value > r.limit:
+			add(r.rule, true, "%s took %.1f %% of all cores' time (%s), at most %.0f %%", r.who, 100*r.reading.Value, r.reading.Meter, 100*r.limit)
+		}
+	}
+	if b.Disturbances > 0 {
+		add("disturbed", true, "%d requests were served during the run", b.Disturbances)
+	}
+	if b.Plan.Blocks < minBlocks {
+		add("too few blocks", true, "%d blocks; fewer than %d give no intervals", b.Plan.Blocks, minBlocks)
+	}
+	if len(probes) > 0 && slices.Max(probes) > (1+maxClock)*slices.Min(probes) {
+		add("clock", false, "the core's peak went from %.1f to %.1f GFLOP/s; shares of it are rough", slices.Min(probes), slices.Max(probes))
+	}
+	if b.Origin == OriginBrowser {
+		add("browser", false, "measured by a browser and not checked by this program")
+	}
+	return found
+}
+
+func subjectFindings(b *Bundle, subject *Subject, t *SubjectSummary) []Finding {
+	var found []Finding
+	add := func(rule string, invalid bool, format string, args ...any) {
+		found = append(found, Finding{Rule: rule, Model: t.Model, Label: t.Label, Text: fmt.Sprintf(format, args...), Invalid: invalid})
+	}
+	if t.Error != "" {
+		add("error", true, "could not run: %s", t.Error)
+		return found
+	}
+	p := b.Plan
+	duration := 0.0
+	for _, l := range subject.Slices {
+		duration += l.DurationMS
+	}
+	switch q := p.Scenario.quantile(); {
+	case t.Samples < p.MinCount:
+		add("too few samples", true, "%d samples, want %d", t.Samples, p.MinCount)
+	case !enough(q, t.Samples):
+		add("too few samples", true, "%d samples are too few for an interval of p%.0f", t.Samples, 100*q)
+	case p.Scenario != Server && duration < p.MinDurationMS:
+		add("too few samples", true, "measured for %.0f ms, want %.0f: no more than %d samples are kept", duration, p.MinDurationMS, MaxSamples)
+	}
+	if subject.Sessions == 1 {
+		add("one session", false, "opening takes long, so that all samples come from one session; the intervals leave out what another would differ by")
+	}
+	if third := len(subject.Slices) / 3; third >= 2 {
+		m := medians(subject.Slices)
+		first := compare.BootstrapMedian(m[:third], p.seed(forIntervals, 1))
+		last := compare.BootstrapMedian(m[len(m)-third:], p.seed(forIntervals, 2))
+		drift := max(last.Value, clockStep)/max(first.Value, clockStep) - 1
+		if (drift > maxDrift || drift < -maxDrift) && (last.Low > first.High || last.High < first.Low) {
+			add("drift", true, "the median went from %.3g ms in the first third to %.3g ms in the last, %+.0f %%, at most ±%.0f %%", first.Value, last.Value, 100*drift, 100*maxDrift)
+		}
+	}
+	if t.Unanswered > 0 {
+		add("overload", true, "%d of %d queries were not answered: the rate of %g a second is more than it serves", t.Unanswered, t.Samples, p.Rate)
+	}
+	return found
+}
+
+// rankSubjects ranks the valid subjects of each model by what the scenario is
+// about.
+func rankSubjects(all []SubjectSummary, scenario Scenario) {
+	byModel := map[string][]*SubjectSummary{}
+	for i := range all {
+		if all[i].Valid {
+			byModel[all[i].Model] = append(byModel[all[i].Model], &all[i])
+		}
+	}
+	cost := func(t *SubjectSummary) float64 {
+		switch scenario {
+		case Server:
+			return t.P99.Value
+		case Offline:
+			return -t.Throughput.Value
+		}
+		return t.P90.Value
+	}
+	for _, group := range byModel {
+		for _, t := range group {
+			t.Rank = 1
+			for _, other := range group {
+				if cost(other) < cost(t) {
+					t.Rank++
+				}
+			}
+		}
+	}
+}

@@ -1,0 +1,115 @@
+package main
+
+import (
+	"encoding/csv"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"edgevit/bench"
+)
+
+// short are flags of a run that takes no time and is not valid.
+const short = " --threads 1 --min-duration 6ms --min-count 36 --blocks 6"
+
+func TestBench(t *testing.T) {
+	_, model := golden(t, "tiny/official.pth", "tiny/input.npy", "tiny/logits.npy")
+	data, file := t.TempDir(), filepath.Join(t.TempDir(), "run.json.gz")
+	code, out, errs := call(t, strings.Fields("bench --models "+model+" --targets purego,purego --seed 5 --json --out "+file+" --data "+data+short)...)
+	if code != exitYes {
+		t.Fatalf("exit %d: %s", code, errs)
+	}
+	var first benchOutput
+	decode(t, out, &first)
+	if n := len(first.Summary.Subjects); n != 2 || first.Summary.Subjects[1].Label != "purego #2" || first.Summary.Subjects[1].Samples < 36 || first.Plan.Seed != 5 || first.Models[0].Hash == "" {
+		t.Errorf("%d targets: %+v", n, first)
+	}
+	if !strings.Contains(errs, "/12)") {
+		t.Errorf("standard error has no progress:\n%s", errs)
+	}
+	f, err := os.Open(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	if b, err := bench.ReadBundle(f); err != nil || b.ID != first.ID {
+		t.Errorf("the bundle: %v", err)
+	}
+
+	code, out, errs = call(t, strings.Fields("bench --json --replay "+file+" --data "+data)...)
+	if code != exitYes {
+		t.Fatalf("replay: exit %d: %s", code, errs)
+	}
+	var again benchOutput
+	decode(t, out, &again)
+	if again.Plan.Seed != 5 || again.Plan.Blocks != 6 || again.Replay == nil || again.Replay.ID != first.ID || len(again.Replay.Changes) != 2 || !again.Replay.Changes[1].Ratio.Bounded() {
+		t.Errorf("replay: plan %+v, %+v", again.Plan, again.Replay)
+	}
+
+	code, out, errs = call(t, strings.Fields("bench --models "+model+" --targets purego --scenario offline --batch 2 --csv --data "+data+short)...)
+	rows, err := csv.NewReader(strings.NewReader(out)).ReadAll()
+	if code != exitYes || err != nil || len(rows) != 2 || rows[1][3] != "purego" || rows[1][6] != "2" {
+		t.Errorf("CSV: exit %d, %v, %v\n%s", code, err, rows, errs)
+	}
+
+	code, out, errs = call(t, strings.Fields("bench --models "+model+" --targets purego --scenario server --rate 5000 --bound 50 --data "+data+short)...)
+	for _, want := range []string{"p99 <= 50 ms", "of peak", "peak by probe", "GOMAXPROCS", "purego"} {
+		if code != exitYes || !strings.Contains(out, want) {
+			t.Errorf("table: exit %d, no %q in\n%s%s", code, want, out, errs)
+		}
+	}
+
+	store, err := bench.OpenStore(data)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer store.Close()
+	runs, err := store.List(t.Context(), 100)
+	if err != nil || len(runs) != 4 || runs[3].ID != first.ID || runs[0].State != bench.Done {
+		t.Errorf("kept %+v, %v", runs, err)
+	}
+	job, err := store.Begin(first.Plan)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if code, _, errs := call(t, strings.Fields("bench --models "+model+" --data "+data+short)...); code != exitUsage || !strings.Contains(errs, "another benchmark is running") {
+		t.Errorf("beside another run: exit %d: %s", code, errs)
+	}
+	if err := job.End(nil, os.ErrDeadlineExceeded); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestBenchUsage(t *testing.T) {
+	_, model := golden(t, "tiny/official.pth", "tiny/input.npy", "tiny/logits.npy")
+	_, other := golden(t, "tiny/easycv.pth", "tiny/input.npy", "tiny/easycv_logits.npy")
+	file := filepath.Join(t.TempDir(), "run.json.gz")
+	if code, _, errs := call(t, strings.Fields("bench --models "+model+" --targets purego --out "+file+short)...); code != exitYes {
+		t.Fatalf("exit %d: %s", code, errs)
+	}
+	changed, err := os.ReadFile(other)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(model, changed, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	for _, row := range [][3]string{
+		{"unknown model", "--models resnet", `no model "resnet"`},
+		{"unknown target", "--models demo --targets abacus", `unknown target "abacus"`},
+		{"unknown scenario", "--scenario multi-stream", "must be one of"},
+		{"server without a rate", "--scenario server", "rate is 0"},
+		{"batches one by one", "--batch 4", "batch is for the offline scenario"},
+		{"no blocks", "--blocks=-1", "blocks is -1"},
+		{"two forms", "--json --csv", "can't be used together"},
+		{"replay of nothing", "--replay nowhere.gz", "nowhere.gz"},
+		{"replay of no bundle", "--replay " + cat, "not a gzip file"},
+		{"replay with another model", "--replay " + file, "the run was of"},
+	} {
+		code, _, errs := call(t, strings.Fields("bench "+row[1])...)
+		if code != exitUsage || !strings.Contains(errs, row[2]) {
+			t.Errorf("%s: exit %d, want %d and %q on standard error:\n%s", row[0], code, exitUsage, row[2], errs)
+		}
+	}
+}
