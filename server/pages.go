@@ -53,7 +53,8 @@ func (h handlers) Spec(context.Context, api.SpecRequestObject) (api.SpecResponse
 
 // Docs answers the contract as a page.
 func (h handlers) Docs(context.Context, api.DocsRequestObject) (api.DocsResponseObject, error) {
-	return api.Docs200TexthtmlResponse{Body: bytes.NewReader(h.docs), ContentLength: int64(len(h.docs))}, nil
+	c := h.specification()
+	return api.Docs200TexthtmlResponse{Body: bytes.NewReader(c.docs), ContentLength: int64(len(c.docs))}, c.err
 }
 
 // Problem answers the page of a problem type.

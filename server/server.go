@@ -18,7 +18,9 @@ import (
 	"net/http"
 	"path/filepath"
 	"runtime"
+	"runtime/debug"
 	"slices"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -104,11 +106,10 @@ type Server struct {
 	benchmarks  *benchmarks
 	metrics     *metrics
 
-	router   *chi.Mux
-	rules    map[string]rules // by routeOf
-	docs     []byte           // the page
-	initial  []*entry         // found by New, loaded by Start
-	draining atomic.Bool
+	router        *chi.Mux
+	specification func() specification // waits until it is read
+	initial       []*entry             // found by New, loaded by Start
+	draining      atomic.Bool
 }
 
 // New makes a server and looks at the models folder, but loads nothing. The
@@ -173,16 +174,28 @@ func New(c Config) (*Server, error) {
 	s.benchmarks = openBenchmarks(c.Data, c.Log)
 	s.metrics = newMetrics(c.Version, s.admission, s.store)
 
-	spec, err := api.Spec()
-	if err != nil {
-		return nil, fmt.Errorf("contract: %w", err)
-	}
-	if s.docs, err = renderDocs(spec); err != nil {
-		return nil, err
-	}
-	s.rules = rulesOf(spec)
+	// Reading the contract takes longer than a model; a start waits for neither.
+	s.specification = sync.OnceValue(readSpecification)
+	go s.specification()
 	s.router = s.routes()
 	return s, nil
+}
+
+// specification is what the server takes from openapi.yaml.
+type specification struct {
+	rules map[string]rules // by routeOf
+	docs  []byte           // the page
+	err   error
+}
+
+func readSpecification() (c specification) {
+	spec, err := api.Spec()
+	if err != nil {
+		return specification{err: fmt.Errorf("contract: %w", err)}
+	}
+	c.rules = rulesOf(spec)
+	c.docs, c.err = renderDocs(spec)
+	return c
 }
 
 // rules are what the server itself checks of an operation of the contract.
@@ -255,6 +268,8 @@ func (s *Server) Start() {
 		s.store.reloading.Lock()
 		defer s.store.reloading.Unlock()
 		s.store.loadAll(s.initial)
+		s.specification()
+		debug.FreeOSMemory() // what a start leaves behind
 	})
 }
 

@@ -78,7 +78,8 @@ func newPlan(g *graph.Graph, o settings, fused bool) (*plan, error) {
 	for n, at := range p.values {
 		p.places[n.index] = at
 	}
-	return &p.plan, nil
+	made := p.plan // alone: the planner holds copies of the weights
+	return &made, nil
 }
 
 // rowWise says whether each output pixel of n depends on its own pixel of the
