@@ -94,10 +94,13 @@ func New(f *checkpoint.File, o Sidecar) (*Model, error) {
 	if err != nil {
 		return nil, invalid("%v", err)
 	}
-	if err := w.fill(m.Graph); err != nil {
+	id := newIdentity(m.Config, len(m.Graph.Nodes))
+	err = w.fill(m.Graph, id.add)
+	m.Hash = id.end()
+	m.Graph.ID = m.Hash
+	if err != nil {
 		return nil, err
 	}
-	m.identify()
 	return m, nil
 }
 
@@ -183,9 +186,10 @@ func sample(names []string) string {
 	return strings.Join(names, ", ")
 }
 
-// fill checks every tensor against g and reads it. Shapes must be those that
-// the configuration gives; one error lists all that differ.
-func (w *weights) fill(g *graph.Graph) error {
+// fill checks every tensor against g and reads it, and hands each node on.
+// Shapes must be those that the configuration gives; one error lists all that
+// differ.
+func (w *weights) fill(g *graph.Graph, done func(*graph.Node)) error {
 	var findings []string
 	needed := map[string]bool{}
 	for _, n := range g.Nodes {
@@ -228,6 +232,7 @@ func (w *weights) fill(g *graph.Graph) error {
 			}
 			n.Weights[p.Name] = graph.Tensor{Shape: p.Shape, Data: data}
 		}
+		done(n)
 	}
 	return nil
 }
@@ -353,27 +358,44 @@ func checkSide(c Config) []string {
 	return nil
 }
 
-// identify sets the hash: the sha256 of the configuration and the canonical
-// weights. Whose names a file uses does not matter.
-func (m *Model) identify() {
-	h := sha256.New()
-	c := m.Config
+// identity is the hash of a model in the making: the sha256 of the configuration
+// and the canonical weights. Whose names a file uses does not matter. It runs
+// beside the reading of the weights.
+type identity struct {
+	nodes chan *graph.Node
+	sum   chan string
+}
+
+func newIdentity(c Config, nodes int) identity {
+	i := identity{make(chan *graph.Node, nodes), make(chan string, 1)}
 	c.Layout = ""
 	config, err := json.Marshal(c)
 	if err != nil {
 		panic(err) // numbers and strings only
 	}
-	h.Write(config)
-	for _, n := range m.Graph.Nodes {
-		for _, p := range n.Params() {
-			fmt.Fprintf(h, "\n%s.%s %v\n", n.Name, p.Name, p.Shape)
-			if err := checkpoint.WriteFloats(h, n.Weight(p.Name)); err != nil {
-				panic(err) // a hash takes everything
+	go func() {
+		h := sha256.New()
+		h.Write(config)
+		for n := range i.nodes {
+			for _, p := range n.Params() {
+				fmt.Fprintf(h, "\n%s.%s %v\n", n.Name, p.Name, p.Shape)
+				if err := checkpoint.WriteFloats(h, n.Weight(p.Name)); err != nil {
+					panic(err) // a hash takes everything
+				}
 			}
 		}
-	}
-	m.Hash = hex.EncodeToString(h.Sum(nil))
-	m.Graph.ID = m.Hash
+		i.sum <- hex.EncodeToString(h.Sum(nil))
+	}()
+	return i
+}
+
+// add takes the next node, in order of execution, which has its weights.
+func (i identity) add(n *graph.Node) { i.nodes <- n }
+
+// end returns the hash.
+func (i identity) end() string {
+	close(i.nodes)
+	return <-i.sum
 }
 
 // Parameters counts the trainable parameters: running statistics are not.
@@ -488,6 +510,7 @@ func NewRandom(name string, c Config, seed uint64) (*Model, error) {
 		return nil, invalid("%v", err)
 	}
 	rng := rand.New(rand.NewPCG(seed, 0))
+	id := newIdentity(c, len(g.Nodes))
 	for _, n := range g.Nodes {
 		for _, p := range n.Params() {
 			if n.Weights == nil {
@@ -495,9 +518,10 @@ func NewRandom(name string, c Config, seed uint64) (*Model, error) {
 			}
 			n.Weights[p.Name] = graph.Tensor{Shape: p.Shape, Data: randomTensor(rng, n, p)}
 		}
+		id.add(n)
 	}
-	m.Graph = g
-	m.identify()
+	m.Graph, m.Hash = g, id.end()
+	g.ID = m.Hash
 	return m, nil
 }
 

@@ -2,7 +2,10 @@ package purego
 
 import (
 	"math"
+	"runtime"
 	"slices"
+	"sync"
+	"sync/atomic"
 
 	"edgevit/backend/purego/kernel"
 	"edgevit/graph"
@@ -48,6 +51,9 @@ type planner struct {
 	// values says where each node's output lives.
 	values  map[*irNode]place
 	buffers []*buffer
+	// packing arranges weights, each call its own; it is done by all cores at
+	// the end.
+	packing []func() int64
 }
 
 // buffer is a value in the arena, live from the step that writes it to the last
@@ -74,12 +80,32 @@ func newPlan(g *graph.Graph, o settings, fused bool) (*plan, error) {
 	for _, group := range groups {
 		p.emit(group)
 	}
+	p.pack()
 	p.places = make([]place, len(g.Nodes))
 	for n, at := range p.values {
 		p.places[n.index] = at
 	}
 	made := p.plan // alone: the planner holds copies of the weights
 	return &made, nil
+}
+
+// pack does the packing.
+func (p *planner) pack() {
+	var next, bytes atomic.Int64
+	var work sync.WaitGroup
+	for range runtime.GOMAXPROCS(0) {
+		work.Go(func() {
+			for {
+				i := int(next.Add(1)) - 1
+				if i >= len(p.packing) {
+					return
+				}
+				bytes.Add(p.packing[i]())
+			}
+		})
+	}
+	work.Wait()
+	p.weightBytes += bytes.Load()
 }
 
 // rowWise says whether each output pixel of n depends on its own pixel of the
@@ -264,11 +290,15 @@ func (p *planner) lowerRow(n *irNode, tile int, scratch func(width int) place) [
 	switch op := n.op.(type) {
 	case graph.Conv:
 		k := op.Kernel * op.Kernel * from.C
-		matrix, bias := convMatrix(n.weights["weight"], c, from.C, op.Kernel), n.bias(c)
+		bias := n.bias(c)
+		matrix := func() []float32 { return convMatrix(n.weights["weight"], c, from.C, op.Kernel) }
 		if cutsPatches(op, from) && !p.narrows(n, op) {
-			weight := p.kernels.Pack(matrix, bias, k, c)
-			p.weightBytes += weight.Bytes()
-			return []rowOp{&patches{src: src, dst: dst, from: from, kernel: op.Kernel, weight: weight}}
+			o := &patches{src: src, dst: dst, from: from, kernel: op.Kernel}
+			p.packing = append(p.packing, func() int64 {
+				o.weight = p.kernels.Pack(matrix(), bias, k, c)
+				return o.weight.Bytes()
+			})
+			return []rowOp{o}
 		}
 		var ops []rowOp
 		if !pointwise(n) {
@@ -283,20 +313,29 @@ func (p *planner) lowerRow(n *irNode, tile int, scratch func(width int) place) [
 		switch {
 		case !p.narrows(n, op):
 		case p.precision == "int8":
-			weight := p.kernels.PackInt8(matrix, bias, k, c)
-			p.weightBytes += weight.Bytes()
 			p.bytes = max(p.bytes, tile*kernel.QuantizedLine(k))
 			p.scales = max(p.scales, tile)
-			return append(ops, &gemmInt8{src: src, epilogue: end, weight: weight})
+			o := &gemmInt8{src: src, epilogue: end}
+			p.packing = append(p.packing, func() int64 {
+				o.weight = p.kernels.PackInt8(matrix(), bias, k, c)
+				return o.weight.Bytes()
+			})
+			return append(ops, o)
 		default:
-			weight := p.kernels.BFloat16.Pack(matrix, bias, k, c)
-			p.weightBytes += weight.Bytes()
 			p.halves = max(p.halves, tile*kernel.RoundedLine(k))
-			return append(ops, &gemmBFloat16{src: src, epilogue: end, weight: weight})
+			o := &gemmBFloat16{src: src, epilogue: end}
+			p.packing = append(p.packing, func() int64 {
+				o.weight = p.kernels.BFloat16.Pack(matrix(), bias, k, c)
+				return o.weight.Bytes()
+			})
+			return append(ops, o)
 		}
-		weight := p.kernels.Pack(matrix, bias, k, c)
-		p.weightBytes += weight.Bytes()
-		return append(ops, &gemm{src: src, epilogue: end, weight: weight})
+		o := &gemm{src: src, epilogue: end}
+		p.packing = append(p.packing, func() int64 {
+			o.weight = p.kernels.Pack(matrix(), bias, k, c)
+			return o.weight.Bytes()
+		})
+		return append(ops, o)
 	case graph.Subsample:
 		return []rowOp{&gather{src: src, dst: dst, from: from, to: n.shape, kernel: 1, stride: op.Stride}}
 	case graph.Deconv:
