@@ -48,6 +48,10 @@ func loadLibrary() (*library, error) {
 	if loaded != nil {
 		return loaded, nil
 	}
+	// The binding asks for the loader's error in a call of its own, and errors
+	// are kept by thread.
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
 	var tried []string
 	for _, path := range backend.LibraryCandidates(libraryNames()...) {
 		err := checkFile(path)
