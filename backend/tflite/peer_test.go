@@ -6,13 +6,13 @@ import (
 	"math"
 	"math/rand/v2"
 	"os"
-	"slices"
 	"testing"
 	"time"
 
 	tflite "github.com/mattn/go-tflite"
 
 	"edgevit/backend"
+	"edgevit/compare"
 	"edgevit/model"
 )
 
@@ -44,7 +44,7 @@ func TestPeer(t *testing.T) {
 		},
 		func() *tflite.Model { return tflite.NewModelFromFile(path) },
 	}
-	var ratios []float64 // logarithms
+	var ratios []float64
 	for range rounds {
 		var opened [2]*interpreter
 		var files [2]*tflite.Model
@@ -69,23 +69,14 @@ func TestPeer(t *testing.T) {
 					best[i] = min(best[i], time.Since(begin).Seconds())
 				}
 			}
-			round = append(round, math.Log(best[0]/best[1]))
+			round = append(round, best[0]/best[1])
 		}
-		slices.Sort(round)
-		ratios = append(ratios, round[len(round)/2])
+		ratios = append(ratios, compare.Median(round))
 		for i, x := range opened {
 			x.close()
 			files[i].Delete()
 		}
 	}
-	var means []float64
-	for range 4000 {
-		sum := 0.0
-		for range ratios {
-			sum += ratios[rand.IntN(len(ratios))]
-		}
-		means = append(means, math.Exp(sum/float64(len(ratios))))
-	}
-	slices.Sort(means)
-	t.Logf("ours/peer %.4f, 95 %% interval %.4f to %.4f", means[len(means)/2], means[len(means)/40], means[len(means)-len(means)/40])
+	r := compare.BootstrapMedian(ratios, 1)
+	t.Logf("ours/peer %.4f, 95 %% interval %.4f to %.4f", r.Value, r.Low, r.High)
 }
