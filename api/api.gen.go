@@ -959,14 +959,16 @@ type CompareParams struct {
 	TopK *int `form:"top_k,omitempty" json:"top_k,omitempty"`
 
 	// Layers Compare node by node too. A target named in `targets` that has no traces is then an error; one that is
-	// meant by default has a problem in place of its nodes.
+	// meant by default has a problem in place of its nodes. Node by node a target runs a second form of the model
+	// in which nothing is folded, so that every node has an output; the logits are those of the form that serves.
 	Layers *bool `form:"layers,omitempty" json:"layers,omitempty"`
 
 	// ThresholdDb With `layers`, the signal-to-noise ratio in dB under which a node diverges, above 0 to 300. The default is
-	// 60.
+	// 80, as for logits in float32.
 	ThresholdDb *float64 `form:"threshold_db,omitempty" json:"threshold_db,omitempty"`
 
-	// Repeat How many timed runs of each target, 1 to 100. Without it there are none.
+	// Repeat How many timed runs of each target at most, 1 to 100; fewer where the request's time would not do for
+	// more. Without it there are none.
 	Repeat *int `form:"repeat,omitempty" json:"repeat,omitempty"`
 }
 
@@ -4914,6 +4916,25 @@ func (response ExportModel422ApplicationProblemPlusJSONResponse) VisitExportMode
 	}
 	w.Header().Set("Content-Type", "application/problem+json")
 	w.WriteHeader(422)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ExportModel429ApplicationProblemPlusJSONResponse struct {
+	TooManyRequestsApplicationProblemPlusJSONResponse
+}
+
+func (response ExportModel429ApplicationProblemPlusJSONResponse) VisitExportModelResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	if response.Headers.RetryAfter != nil {
+		w.Header().Set("Retry-After", fmt.Sprint(*response.Headers.RetryAfter))
+	}
+	w.WriteHeader(429)
 	_, err := buf.WriteTo(w)
 	return err
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -285,6 +286,22 @@ func TestCacheFile(t *testing.T) {
 	}
 	if _, err := backend.CacheFile("fails", func(io.Writer) error { return errors.New("disk full") }); err == nil || !strings.Contains(err.Error(), "disk full") {
 		t.Errorf("a failing write gives %v", err)
+	}
+	// Old files go where the folder is over its bound; a hole takes no disk.
+	old := filepath.Join(filepath.Dir(path), "old.onnx")
+	f, err := os.Create(old)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(f.Truncate(513<<20), f.Close(), os.Chtimes(old, time.Unix(0, 0), time.Unix(0, 0))); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Remove(path); err != nil {
+		t.Fatal(err)
+	}
+	get()
+	if _, err := os.Stat(old); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("an old file is still there, %v", err)
 	}
 	left, _ := filepath.Glob(filepath.Join(filepath.Dir(path), "*"))
 	hidden, _ := filepath.Glob(filepath.Join(filepath.Dir(path), ".*"))

@@ -7,9 +7,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
+	"time"
 )
 
 // RuntimesFolder is where native libraries are looked for first. A program sets
@@ -63,6 +66,8 @@ func CacheFile(name string, write func(io.Writer) error) (string, error) {
 	}
 	path := filepath.Join(dir, name)
 	if intact(path) {
+		now := time.Now()
+		_ = os.Chtimes(path, now, now) // in use: among the last to be pruned
 		return path, nil
 	}
 	if err := os.MkdirAll(dir, 0o755); err != nil {
@@ -83,7 +88,38 @@ func CacheFile(name string, write func(io.Writer) error) (string, error) {
 	if err := errors.Join(os.WriteFile(path+".sha256", text, 0o644), os.Rename(f.Name(), path)); err != nil {
 		return "", fmt.Errorf("cache file %s: %w", name, err)
 	}
+	prune(dir, path)
 	return path, nil
+}
+
+// maxCache bounds the cache folder in bytes: a dozen models.
+const maxCache = 512 << 20
+
+// prune removes files that were used longest ago until the folder keeps its
+// bound; keep stays. What cannot be removed stays too: it is a cache.
+func prune(dir, keep string) {
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return
+	}
+	var files []fs.FileInfo
+	total := int64(0)
+	for _, e := range entries {
+		if info, err := e.Info(); err == nil && info.Mode().IsRegular() {
+			files = append(files, info)
+			total += info.Size()
+		}
+	}
+	slices.SortFunc(files, func(a, b fs.FileInfo) int { return a.ModTime().Compare(b.ModTime()) })
+	for _, f := range files {
+		path := filepath.Join(dir, f.Name())
+		if total <= maxCache {
+			return
+		}
+		if path != keep && path != keep+".sha256" && os.Remove(path) == nil {
+			total -= f.Size()
+		}
+	}
 }
 
 // intact says whether the file has the sum that was written beside it.

@@ -10,7 +10,7 @@ import (
 
 // DefaultThreshold is the SNR in dB under which a node diverges where no other
 // is given. fp32 runtimes stay above 80 from node to node.
-const DefaultThreshold = 60
+const DefaultThreshold = 80
 
 // negligible is the share of the largest value in the whole trace under which
 // a node is all but zero: about the rounding of float32 at that size, so that

@@ -14,10 +14,18 @@ type Timed func(ctx context.Context) (time.Duration, error)
 // order is the same for the same seed. Times are in milliseconds by target and
 // round. A target that fails is not run again and has an error in place of
 // times; where ctx has ended, so have all targets.
+//
+// There are fewer rounds where ctx has a deadline that another round, half as
+// long again as the longest, would pass.
 func Interleave(ctx context.Context, targets []Timed, rounds int, seed uint64) (times [][]float64, errs []error) {
 	rng := rand.New(rand.NewPCG(seed, 0))
 	times, errs = make([][]float64, len(targets)), make([]error, len(targets))
-	for range rounds {
+	var longest time.Duration
+	for round := range rounds {
+		begin := time.Now()
+		if end, limited := ctx.Deadline(); limited && round > 0 && begin.Add(longest*3/2).After(end) {
+			break
+		}
 		for _, i := range rng.Perm(len(targets)) {
 			if errs[i] == nil {
 				errs[i] = ctx.Err()
@@ -30,6 +38,7 @@ func Interleave(ctx context.Context, targets []Timed, rounds int, seed uint64) (
 				times[i] = append(times[i], float64(d)/float64(time.Millisecond))
 			}
 		}
+		longest = max(longest, time.Since(begin))
 	}
 	for i, err := range errs {
 		if err != nil {

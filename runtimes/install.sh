@@ -52,7 +52,7 @@ if ! intact "$onnx"; then
 	if ! command -v npm >/dev/null; then
 		lost "ONNX Runtime" "npm is not installed; install Node.js and run make runtimes"
 	elif ! npm ci --prefix "$work" --ignore-scripts --no-audit --no-fund --loglevel=error >"$work/log" 2>&1; then
-		lost "ONNX Runtime" "npm ci failed: $(tail -n 1 "$work/log")"
+		lost "ONNX Runtime" "npm ci failed: $(grep -m 1 "npm error" "$work/log" || tail -n 1 "$work/log")"
 	else
 		place "$(find "$work/node_modules/onnxruntime-node/bin" -path "*/$npm_folder/$onnx")" "$onnx"
 	fi

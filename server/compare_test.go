@@ -145,7 +145,7 @@ func TestCompareLayers(t *testing.T) {
 	s := newCompareServer(t, bent{wrong, folded}, &fake{})
 	file := jpegFile(t)
 	got := decode[api.Comparison](t, s.compare(t, "?layers=true&targets=purego,bent", file))
-	if got.Layers == nil || value(got.Layers.Reference) != "purego" || got.Layers.ThresholdDb != 60 || len(got.Layers.Targets) != 1 {
+	if got.Layers == nil || value(got.Layers.Reference) != "purego" || got.Layers.ThresholdDb != 80 || len(got.Layers.Targets) != 1 {
 		t.Fatalf("layers %+v", got.Layers)
 	}
 	l := got.Layers.Targets[0]

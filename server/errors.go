@@ -37,7 +37,7 @@ var (
 	errContentEncoding = errors.New("unsupported content encoding")
 	errBodyTooLarge    = errors.New("body too large")
 	errSlowBody        = errors.New("body too slow")
-	errOverloaded      = errors.New("too many uploads")
+	errOverloaded      = errors.New("too many uploads or exports")
 	errBody            = errors.New("malformed body")
 	errEmptyBody       = errors.New("empty body")
 	errMultipart       = errors.New("invalid multipart body")
@@ -149,8 +149,8 @@ var problems = []problem{
 	{errSlowBody, "slow-body", http.StatusRequestTimeout, "Body too slow",
 		"The body did not arrive in time.",
 		"Send a smaller file, or over a faster connection."},
-	{errOverloaded, "overloaded", http.StatusTooManyRequests, "Too many uploads",
-		"The bodies of the requests in progress fill the memory that is set aside for them.",
+	{errOverloaded, "overloaded", http.StatusTooManyRequests, "Too many uploads or exports",
+		"The bodies of the requests in progress fill the memory that is set aside for them, or as many models as may be are coming in or going out.",
 		"Try again after the seconds in the answer's Retry-After header."},
 	{errBody, "malformed-body", http.StatusBadRequest, "Malformed body",
 		"The body ends early, or is not what its Content-Encoding or Transfer-Encoding says.",

@@ -18,7 +18,10 @@ import (
 
 // maxExports bounds how many models are written at once, each of which may be
 // in memory as a whole.
-const maxExports = 4
+const maxExports = 8
+
+// exportTime is how long a client may take an export.
+const exportTime = 2 * time.Minute
 
 // ExportModel streams a model in another format.
 func (h handlers) ExportModel(ctx context.Context, req api.ExportModelRequestObject) (api.ExportModelResponseObject, error) {
@@ -45,13 +48,13 @@ func (h handlers) ExportModel(ctx context.Context, req api.ExportModelRequestObj
 	if tagMatches(value(req.Params.IfNoneMatch), tag) {
 		return unchanged{tag}, nil
 	}
-	if err := h.exports.Acquire(ctx, 1); err != nil {
-		return nil, fmt.Errorf("waiting for other exports: %w", err)
+	if !h.exports.TryAcquire(1) { // a slow client may hold one for long
+		return nil, fmt.Errorf("%w: %d models are being exported", errOverloaded, maxExports)
 	}
 	return exportFile{
 		name: strings.ReplaceAll(e.name, ":", "-") + "." + format,
 		tag:  tag,
-		end:  time.Now().Add(h.transfer),
+		end:  time.Now().Add(min(h.transfer, exportTime)),
 		info: info,
 		write: func(w io.Writer) error {
 			defer h.exports.Release(1)

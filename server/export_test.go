@@ -11,7 +11,6 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"go.uber.org/zap"
 
@@ -170,13 +169,13 @@ func TestExportBreaks(t *testing.T) {
 	}
 }
 
-func TestExportDeadline(t *testing.T) {
-	s := newExportServer(t, nil, &exporting{}, func(c *Config) { c.Deadline = 50 * time.Millisecond })
+func TestExportsAtOnce(t *testing.T) {
+	s := newExportServer(t, nil, &exporting{}, nil)
 	if !s.exports.TryAcquire(maxExports) {
 		t.Fatal("no room")
 	}
 	resp := s.get(t, "/models/demo/export?format=json")
-	if p := decode[api.Problem](t, resp); resp.StatusCode != 504 || p.Type != "/problems/deadline" {
-		t.Errorf("got %d %+v, want 504 deadline", resp.StatusCode, p)
+	if p := decode[api.Problem](t, resp); resp.StatusCode != 429 || p.Type != "/problems/overloaded" {
+		t.Errorf("got %d %+v, want 429 overloaded", resp.StatusCode, p)
 	}
 }

@@ -292,7 +292,7 @@ func paramError(err error) error {
 	if errors.As(err, &format) {
 		var number *strconv.NumError
 		if errors.As(format.Err, &number) {
-			return fmt.Errorf("%w: parameter %s is %q, want a number in its range", errQuery, format.ParamName, clip(number.Num, 100))
+			return fmt.Errorf("%w: parameter %s is %q, want a number or true or false, as it says in /docs", errQuery, format.ParamName, clip(number.Num, 100))
 		}
 		return fmt.Errorf("%w: parameter %s: %w", errQuery, format.ParamName, format.Err)
 	}

@@ -67,6 +67,7 @@ func (s suite) run(t *testing.T) {
 	t.Run("not a number", s.notANumber)
 	t.Run("unknown options", s.unknownOptions)
 	t.Run("trace", s.trace)
+	t.Run("perturbed weight", s.perturbedWeight)
 	t.Run("profile", s.profile)
 	t.Run("describe", s.describe)
 	t.Run("every op alone", s.everyOp)
@@ -338,6 +339,47 @@ func (s suite) trace(t *testing.T) {
 			continue // folded
 		}
 		check(t, "module "+module, firstNHWC(t, a.Shape, a.Float), got, s.tolerance)
+	}
+}
+
+// perturbedWeight: where one weight is off, comparing traces names its node.
+func (s suite) perturbedWeight(t *testing.T) {
+	if s.tolerance > 1e-3 {
+		t.Skip("a lower precision differs from the first node on")
+	}
+	tiny := modeltest.Tiny(t)
+	image := tiny.Input[:tiny.Model.Graph.Input().Len()]
+	values, err := graph.Eval(tiny.Model.Graph, image)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var reference []backend.NodeTrace
+	for i, n := range tiny.Model.Graph.Nodes {
+		reference = append(reference, backend.NodeTrace{Node: n.Name, Output: narrow(values[i])})
+	}
+	for _, name := range []string{
+		"", "patch_embed1.proj", "patch_embed1.norm", "blocks1.0.LocalAgg.norm1", "blocks2.0.LocalAgg.attn", "blocks1.0.SelfAttn.attn.LocalProp",
+		"blocks3.0.SelfAttn.attn.qkv", "blocks3.1.LocalAgg.mlp.fc2", "blocks4.0.SelfAttn.norm2", "norm", "head",
+	} {
+		g := modeltest.Tiny(t).Model.Graph
+		g.ID = "" // the weights are not those that it stands for
+		if name != "" {
+			g.Find(name).Weight("weight")[0] += 0.1
+		}
+		trace, err := s.open(t, g, 1).Trace(t.Context(), image)
+		if errors.Is(err, backend.ErrUnsupported) {
+			t.Skip("the target has no traces")
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, first, err := compare.Layers(g, reference, trace, compare.DefaultThreshold)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if first != name {
+			t.Errorf("a weight of %q is off, the first node that differs is %q", name, first)
+		}
 	}
 }
 

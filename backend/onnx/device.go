@@ -42,7 +42,7 @@ var (
 // ErrUnavailable with the reason.
 func usable(d device) (*library, error) {
 	lib, err := loadLibrary()
-	if err != nil || d.isCPU() {
+	if err != nil {
 		return lib, err
 	}
 	trialsMu.Lock()

@@ -88,6 +88,9 @@ func checkFile(path string) error {
 	if err != nil {
 		return err
 	}
+	if !info.Mode().IsRegular() {
+		return errors.New("not a regular file")
+	}
 	if runtime.GOOS != "linux" {
 		return nil
 	}

@@ -34,10 +34,6 @@ type session struct {
 
 	mu   sync.Mutex
 	idle []*buffer
-
-	traceOnce sync.Once
-	tracer    *ort.DynamicAdvancedSession
-	traceErr  error
 }
 
 // maxIdle bounds how many buffers wait for the next Run.
@@ -225,10 +221,12 @@ func tensor(data []float32, shape ...int) (*ort.Tensor[float32], error) {
 // a file in which nothing is folded and every node is an output. The runtime
 // tells no times.
 func (s *session) Trace(ctx context.Context, in []float32) ([]backend.NodeTrace, error) {
-	s.traceOnce.Do(func() { s.tracer, s.traceErr = s.openTracer() })
-	if s.traceErr != nil {
-		return nil, s.traceErr
+	// Opened for this trace alone: it holds every node's output.
+	tracer, err := s.openTracer()
+	if err != nil {
+		return nil, err
 	}
+	defer tracer.Destroy() // fails only the second time
 	b, err := s.take(1)
 	if err != nil {
 		return nil, err
@@ -244,7 +242,7 @@ func (s *session) Trace(ctx context.Context, in []float32) ([]backend.NodeTrace,
 		}
 	}()
 	err = interruptible(ctx, b.options, func() error {
-		return b.run(s.tracer, s.graph.Input(), 1, outputs)
+		return b.run(tracer, s.graph.Input(), 1, outputs)
 	})
 	if err != nil {
 		return nil, err
@@ -296,9 +294,5 @@ func (s *session) Close() error {
 		b.options.Destroy() // fails only the second time
 	}
 	s.idle = nil
-	err := s.native.Destroy()
-	if s.tracer != nil {
-		err = errors.Join(err, s.tracer.Destroy())
-	}
-	return nativeError(err)
+	return nativeError(s.native.Destroy())
 }

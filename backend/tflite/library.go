@@ -126,6 +126,9 @@ func checkLibrary(path string) error {
 	if err != nil {
 		return err
 	}
+	if !info.Mode().IsRegular() {
+		return fmt.Errorf("%s is not a regular file", path)
+	}
 	if runtime.GOOS != "linux" {
 		return nil
 	}

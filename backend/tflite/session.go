@@ -11,7 +11,6 @@ import (
 	"math"
 	"os"
 	"runtime"
-	"sync"
 
 	tflite "github.com/mattn/go-tflite"
 
@@ -33,9 +32,6 @@ type session struct {
 	// be made. Its capacity bounds the memory, and is no fewer than can run
 	// side by side.
 	pool chan *interpreter
-
-	traceMu sync.Mutex
-	tracer  *tracer // nil until the first trace
 }
 
 // interpreter is one interpreter with its delegate.
@@ -43,12 +39,6 @@ type interpreter struct {
 	*tflite.Interpreter
 	options  *tflite.InterpreterOptions
 	delegate *delegate
-}
-
-// tracer is the model in the form that keeps every node's value.
-type tracer struct {
-	model *tflite.Model
-	*interpreter
 }
 
 func open(_ context.Context, g *graph.Graph, o backend.Options) (backend.Session, error) {
@@ -229,20 +219,17 @@ func finite(x []float32) bool {
 // which nothing is folded and every value is an output. The runtime tells no
 // times.
 func (s *session) Trace(ctx context.Context, in []float32) ([]backend.NodeTrace, error) {
-	s.traceMu.Lock()
-	defer s.traceMu.Unlock()
-	if s.tracer == nil {
-		model, _, err := openModel(s.graph, true)
-		if err != nil {
-			return nil, err
-		}
-		x, err := newInterpreter(model, s.options)
-		if err != nil {
-			model.Delete()
-			return nil, err
-		}
-		s.tracer = &tracer{model, x}
+	// Opened for this trace alone: it holds every node's output.
+	model, _, err := openModel(s.graph, true)
+	if err != nil {
+		return nil, err
 	}
+	defer model.Delete()
+	x, err := newInterpreter(model, s.options)
+	if err != nil {
+		return nil, err
+	}
+	defer x.close()
 	trace := make([]backend.NodeTrace, len(s.graph.Nodes))
 	outs := make([][]float32, len(s.graph.Nodes))
 	for i, n := range s.graph.Nodes {
@@ -250,7 +237,7 @@ func (s *session) Trace(ctx context.Context, in []float32) ([]backend.NodeTrace,
 		trace[i] = backend.NodeTrace{Node: n.Name, Output: outs[i]}
 	}
 	copy(outs[0], in)
-	if err := s.tracer.run(in, outs[1:]...); err != nil {
+	if err := x.run(in, outs[1:]...); err != nil {
 		return nil, err
 	}
 	return trace, ctx.Err()
@@ -280,10 +267,6 @@ func (s *session) Close() error {
 		if x := <-s.pool; x != nil {
 			x.close()
 		}
-	}
-	if s.tracer != nil {
-		s.tracer.close()
-		s.tracer.model.Delete()
 	}
 	s.model.Delete()
 	return nil

@@ -19,7 +19,7 @@ type compareCmd struct {
 	Images    []string `arg:"" help:"Images, folders of images, or glob patterns."`
 	Targets   []string `help:"Targets, the reference first. Default: every one that is available here." placeholder:"A,B"`
 	Layers    bool     `help:"Compare the output of every node too, and name the first that diverges."`
-	Threshold float64  `help:"SNR in dB under which a node diverges." default:"60"`
+	Threshold float64  `help:"SNR in dB under which a node diverges." default:"80"`
 	Repeat    int      `help:"Time N more runs of each target, interleaved." placeholder:"N"`
 	Seed      uint64   `help:"Seed of the order of the timed runs; 0: drawn." placeholder:"N"`
 	TopK      int      `name:"top-k" help:"Classes to print for each target; 0: min(5, classes), 3 in the table." placeholder:"N"`
@@ -106,8 +106,8 @@ type contestant struct {
 }
 
 func (c *compareCmd) Run(ctx context.Context, s std) error {
-	if c.Repeat < 0 {
-		return fmt.Errorf("--repeat is %d, want 0 or more", c.Repeat)
+	if c.Repeat < 0 || c.Repeat > 100 {
+		return fmt.Errorf("--repeat is %d, want 0 to 100", c.Repeat)
 	}
 	if !(c.Threshold > 0 && c.Threshold <= compare.MaxSNR) {
 		return fmt.Errorf("--threshold is %v, want above 0 to %d", c.Threshold, compare.MaxSNR)
