@@ -153,8 +153,8 @@ func (x *exec) step(r *round, i, w int) bool {
 }
 
 // maxSpins is how often a waiting worker looks before it sleeps between looks:
-// some tens of microseconds.
-const maxSpins = 1 << 14
+// some hundred microseconds.
+const maxSpins = 1 << 17
 
 // wait spins: steps are microseconds apart, and a sleep would cost more than
 // one. A longer wait means that another worker has been put aside by the
