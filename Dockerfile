@@ -5,10 +5,11 @@ COPY go.mod go.sum ./
 RUN go mod download
 COPY . .
 ARG VERSION=container
-RUN CGO_ENABLED=0 go build -trimpath -ldflags "-s -w -X main.version=${VERSION}" -o /api ./cmd/api
+RUN CGO_ENABLED=0 go build -trimpath -ldflags "-s -w -X main.version=${VERSION}" -o /api ./cmd/api && mkdir /data
 
 FROM scratch
 COPY --from=build /api /api
+COPY --from=build --chown=65534:65534 /data /data
 USER 65534:65534
 ENV EDGEVIT_LISTEN=0.0.0.0:8080 EDGEVIT_DATA=/data EDGEVIT_LOG_FORMAT=json
 EXPOSE 8080
