@@ -48,7 +48,8 @@ cross_builds() {
 }
 
 # native COMMAND…: COMMAND as make build builds, with the libraries that make
-# runtimes brings.
+# runtimes brings. A tier names its targets in EDGEVIT_TEST_TARGETS: there, a
+# library that does not load fails the tests instead of skipping them.
 platform=$(go env GOOS)-$(go env GOARCH)
 native() { EDGEVIT_RUNTIMES=$PWD/.runtimes/$platform bash -c "${NATIVE:-env} \"\$@\"" native "$@"; }
 
@@ -72,12 +73,12 @@ tier "go: race detector" "$race_missing" go test -race ./...
 tier "go: builds without cgo, for other platforms" "" cross_builds
 
 tier "go: NEON kernels under qemu" "$(have qemu-aarch64)" env CGO_ENABLED=0 GOARCH=arm64 go test -exec qemu-aarch64 ./backend/purego/...
-tier "runtimes: ONNX Runtime" "$(library onnxruntime)" native go test ./backend/onnx/...
+tier "runtimes: ONNX Runtime" "$(library onnxruntime)" native env EDGEVIT_TEST_TARGETS=onnx go test ./backend/onnx/...
 icd=/usr/lib/chromium/vk_swiftshader_icd.json # of Debian's chromium
-tier "runtimes: WebGPU on a software driver" "$(library onnxruntime)$([ -e $icd ] || echo "no $icd: install chromium")" native go test -count=1 -run '^TestWebGPU$' ./backend/onnx
-tier "runtimes: TensorFlow Lite" "$(library tensorflowlite)" native go test ${TAGS:-} ./backend/tflite/...
+tier "runtimes: WebGPU on a software driver" "$(library onnxruntime)$([ -e $icd ] || echo "no $icd: install chromium")" native env EDGEVIT_TEST_TARGETS=onnx go test -count=1 -run '^TestWebGPU$' ./backend/onnx
+tier "runtimes: TensorFlow Lite" "$(library tensorflowlite)" native env EDGEVIT_TEST_TARGETS=tflite,tflite:plain go test ${TAGS:-} ./backend/tflite/...
 tier "runtimes: the program with all three" "$(library onnxruntime)$(library tensorflowlite)" native go test ${TAGS:-} ./cmd/...
-tier "runtimes: race detector" "$race_missing$(library onnxruntime)$(library tensorflowlite)" native go test -race ${TAGS:-} ./backend/onnx ./backend/tflite
+tier "runtimes: race detector" "$race_missing$(library onnxruntime)$(library tensorflowlite)" native env EDGEVIT_TEST_TARGETS=onnx,tflite,tflite:plain go test -race ${TAGS:-} ./backend/onnx ./backend/tflite
 tier "python: exported ONNX in the checker and stock runtime" "$(python onnx)" env EDGEVIT_PYTHON="$PWD/.venv/onnx/bin/python" go test ./backend/onnx/export
 tier "python: exported TFLite in a stock runtime" "$(python tflite)" env EDGEVIT_PYTHON="$PWD/.venv/tflite/bin/python" go test ./backend/tflite/export
 tier "container: Dockerfile" "$([ -x .venv/tools/bin/hadolint ] || have hadolint)" env PATH="$PWD/.venv/tools/bin:$PATH" hadolint Dockerfile

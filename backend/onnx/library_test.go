@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"edgevit/backend"
+	"edgevit/backend/backendtest"
 	"edgevit/backend/onnx"
 	"edgevit/compare"
 	"edgevit/model/modeltest"
@@ -216,7 +217,7 @@ func TestWebGPU(t *testing.T) {
 		t.Skipf("no Vulkan driver to try: %v; install Debian's chromium or set EDGEVIT_TEST_WEBGPU to an ICD file", err)
 	}
 	if s := (onnx.Backend{}).Probe(t.Context())[0]; !s.Available {
-		t.Skip(s.Reason)
+		backendtest.Skip(t, "onnx", s.Reason)
 	}
 	// Chromium's own Vulkan loader lies beside the driver.
 	loader := "LD_LIBRARY_PATH=" + filepath.Dir(icd) + string(os.PathListSeparator) + os.Getenv("LD_LIBRARY_PATH")

@@ -42,7 +42,7 @@ func open(t testing.TB, g *graph.Graph, o backend.Options) backend.Session {
 	t.Helper()
 	s, err := onnx.Backend{}.Open(t.Context(), g, o)
 	if errors.Is(err, backend.ErrUnavailable) {
-		t.Skip(err)
+		backendtest.Skip(t, "onnx", err.Error())
 	}
 	if err != nil {
 		t.Fatal(err)

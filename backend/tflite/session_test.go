@@ -14,6 +14,7 @@ import (
 	"testing"
 
 	"edgevit/backend"
+	"edgevit/backend/backendtest"
 	"edgevit/compare"
 	"edgevit/graph"
 	"edgevit/model"
@@ -36,7 +37,7 @@ func TestMain(m *testing.M) {
 func need(t *testing.T) {
 	t.Helper()
 	if err := available(deviceXNNPACK); err != nil {
-		t.Skip(err)
+		backendtest.Skip(t, "tflite", err.Error())
 	}
 }
 

@@ -219,7 +219,7 @@ func TestByOthers(t *testing.T) {
 		t.Skip("EDGEVIT_PYTHON names no Python with testdata/requirements.txt installed")
 	}
 	if out, err := exec.CommandContext(t.Context(), python, "-c", "import onnx, onnxruntime").CombinedOutput(); err != nil {
-		t.Skipf("%s lacks testdata/requirements.txt: %v\n%s", python, err, out)
+		t.Fatalf("%s lacks testdata/requirements.txt: %v\n%s", python, err, out)
 	}
 	type testCase struct {
 		File   string `json:"file"`
