@@ -16,7 +16,6 @@ import (
 	"edgevit/backend"
 	"edgevit/backend/backendtest"
 	"edgevit/backend/onnx"
-	"edgevit/backend/purego"
 	"edgevit/compare"
 	"edgevit/graph"
 	"edgevit/model"
@@ -83,40 +82,6 @@ func TestDescribe(t *testing.T) {
 	}
 	if _, err := os.Stat(d.Library); err != nil {
 		t.Errorf("the library's file: %v", err)
-	}
-}
-
-// A weight changed in one layer shows in the traces of two runtimes at that
-// layer, and not before it.
-func TestTracesFindAChangedWeight(t *testing.T) {
-	tiny := modeltest.Tiny(t)
-	image := tiny.Input[:tiny.Model.Graph.Input().Len()]
-	for _, changed := range []string{
-		"patch_embed1.proj", "blocks1.0.LocalAgg.attn", "blocks1.0.SelfAttn.attn.LocalProp",
-		"blocks2.0.LocalAgg.norm1", "blocks3.0.SelfAttn.mlp.fc2", "head",
-	} {
-		t.Run(changed, func(t *testing.T) {
-			want := trace(t, open(t, tiny.Model.Graph, backend.Options{Threads: 1}), image)
-			other := modeltest.Tiny(t).Model.Graph
-			weight := other.Find(changed).Weights["weight"]
-			weight.Data[len(weight.Data)/2] += 0.5
-			s, err := purego.Backend{}.Open(t.Context(), other, backend.Options{Threads: 1})
-			if err != nil {
-				t.Fatal(err)
-			}
-			for i, n := range trace(t, s, image) {
-				if n.Folded || want[i].Folded {
-					continue
-				}
-				if a := compare.Values(want[i].Output, n.Output); !a.Within(1e-4) {
-					if n.Node != changed {
-						t.Errorf("the first node that differs is %s, want %s", n.Node, changed)
-					}
-					return
-				}
-			}
-			t.Error("no node differs")
-		})
 	}
 }
 
