@@ -36,6 +36,7 @@ import (
 	"edgevit/checkpoint"
 	"edgevit/model"
 	"edgevit/preprocess"
+	"edgevit/web"
 )
 
 // Limits of connections, as DESIGN fixes them.
@@ -177,7 +178,11 @@ func New(c Config) (*Server, error) {
 	// Reading the contract takes longer than a model; a start waits for neither.
 	s.specification = sync.OnceValue(readSpecification)
 	go s.specification()
-	s.router = s.routes()
+	page, err := webFilesOf(web.Files)
+	if err != nil {
+		return nil, err
+	}
+	s.router = s.routes(page)
 	return s, nil
 }
 
@@ -231,12 +236,12 @@ func routeOf(r *http.Request) string {
 	return method + " " + chi.RouteContext(r.Context()).RoutePattern()
 }
 
-func (s *Server) routes() *chi.Mux {
+func (s *Server) routes(page map[string]*webFile) *chi.Mux {
 	r := chi.NewRouter()
 	r.Use(s.observe, s.limitReading, secureHeaders, s.checkHost, s.checkOrigin(), middleware.GetHead)
 	r.NotFound(s.notFound)
 	r.MethodNotAllowed(s.methodNotAllowed)
-	for path, file := range webFiles {
+	for path, file := range page {
 		r.Get(path, file.serve)
 	}
 	strict := api.NewStrictHandlerWithOptions(handlers{s}, nil, api.StrictHTTPServerOptions{
