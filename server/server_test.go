@@ -912,13 +912,6 @@ func TestPages(t *testing.T) {
 				t.Errorf("%s: loads something: %q", c.path, foreign)
 			}
 		}
-		for name, want := range map[string]string{
-			"X-Content-Type-Options": "nosniff", "X-Frame-Options": "DENY", "Referrer-Policy": "no-referrer",
-		} {
-			if got := resp.Header.Get(name); got != want {
-				t.Errorf("%s: %s is %q, want %q", c.path, name, got, want)
-			}
-		}
 		if csp := resp.Header.Get("Content-Security-Policy"); !strings.Contains(csp, "default-src 'none'") || !strings.Contains(csp, styleHash) {
 			t.Errorf("%s: Content-Security-Policy %q", c.path, csp)
 		}
@@ -960,6 +953,28 @@ func TestPages(t *testing.T) {
 	}
 	if got := read(t, s.get(t, "/openapi.yaml")); !bytes.Equal(got, api.YAML) {
 		t.Error("/openapi.yaml is not the file")
+	}
+}
+
+// TestSecureHeaders looks at answers of every kind.
+func TestSecureHeaders(t *testing.T) {
+	s := newServer(t, nil, &fake{}, nil)
+	for path, camera := range map[string]string{
+		"/": "camera=(self)", "/docs": "", "/models": "", "/openapi.yaml": "", "/nothing": "", "/models?x=1": "", "/classify": "",
+	} {
+		resp := s.get(t, path)
+		for name, want := range map[string]string{
+			"X-Content-Type-Options": "nosniff", "X-Frame-Options": "DENY", "Referrer-Policy": "no-referrer",
+			"Cross-Origin-Resource-Policy": "same-origin", "Cross-Origin-Opener-Policy": "same-origin",
+			"Cross-Origin-Embedder-Policy": "require-corp", "Permissions-Policy": camera,
+		} {
+			if got := resp.Header.Get(name); got != want {
+				t.Errorf("%s: %s is %q, want %q", path, name, got, want)
+			}
+		}
+		if csp := resp.Header.Get("Content-Security-Policy"); !strings.Contains(csp, "default-src 'none'") || !strings.Contains(csp, "frame-ancestors 'none'") {
+			t.Errorf("%s: Content-Security-Policy %q", path, csp)
+		}
 	}
 }
 

@@ -16,10 +16,18 @@ import (
 	"time"
 )
 
-// webPolicy lets web's page load its own files and ask this server, and
-// nothing else.
-const webPolicy = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; " +
+// webPolicy lets web's page load its own files and ask this server, compile
+// WebAssembly, and show pictures and a camera of its visitor. A worker takes the
+// policy of its script's answer, so that every file has it.
+const webPolicy = "default-src 'none'; script-src 'self' 'wasm-unsafe-eval'; worker-src 'self'; style-src 'self'; " +
+	"img-src 'self' blob: data:; media-src 'self' blob:; connect-src 'self'; " +
 	"base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+
+// webHeaders are those of every answer with a file of the page.
+func webHeaders(h http.Header) {
+	h.Set("Content-Security-Policy", webPolicy)
+	h.Set("Permissions-Policy", "camera=(self)")
+}
 
 // mediaTypes are those of the page's files by extension. The tables of the
 // machine are not asked, as theirs differ; what is not here is octetStream.
@@ -98,7 +106,7 @@ func packed(data []byte) []byte {
 
 func (f *webFile) serve(w http.ResponseWriter, r *http.Request) {
 	h := w.Header()
-	h.Set("Content-Security-Policy", webPolicy)
+	webHeaders(h)
 	h.Set("Content-Type", f.media)
 	h.Set("Cache-Control", "no-cache") // a new version of the program has new files
 	if f.immutable {
