@@ -13,7 +13,7 @@ import (
 // What is missing may import nothing of the module.
 var arrows = map[string][]string{
 	"cmd/api":             {"server", "backend", "backend/…", "bench", "checkpoint", "compare", "export", "model", "model/demo", "npy", "preprocess"},
-	"server":              {"api", "backend", "bench", "checkpoint", "compare", "export", "graph", "model", "preprocess", "web"},
+	"server":              {"api", "backend", "bench", "checkpoint", "compare", "export", "graph", "model", "npy", "preprocess", "web"},
 	"bench":               {"backend", "backend/purego/kernel", "compare", "graph", "model"},
 	"compare":             {"backend", "graph"},
 	"export":              {"backend", "model"},

@@ -987,11 +987,26 @@ type ExportModelParams struct {
 	IfNoneMatch *string `json:"If-None-Match,omitempty"`
 }
 
+// PreprocessMultipartBody defines parameters for Preprocess.
+type PreprocessMultipartBody struct {
+	// Image The image file.
+	Image openapi_types.File `json:"image"`
+}
+
+// PreprocessParams defines parameters for Preprocess.
+type PreprocessParams struct {
+	// Model Name of the model, as for `/classify`. No target runs.
+	Model *string `form:"model,omitempty" json:"model,omitempty"`
+}
+
 // ClassifyMultipartRequestBody defines body for Classify for multipart/form-data ContentType.
 type ClassifyMultipartRequestBody ClassifyMultipartBody
 
 // CompareMultipartRequestBody defines body for Compare for multipart/form-data ContentType.
 type CompareMultipartRequestBody CompareMultipartBody
+
+// PreprocessMultipartRequestBody defines body for Preprocess for multipart/form-data ContentType.
+type PreprocessMultipartRequestBody PreprocessMultipartBody
 
 // ServerInterface represents all server handlers.
 type ServerInterface interface {
@@ -1052,6 +1067,9 @@ type ServerInterface interface {
 	// Spec This contract
 	// (GET /openapi.yaml)
 	Spec(w http.ResponseWriter, r *http.Request)
+	// Preprocess Make of one image what the network sees
+	// (POST /preprocess)
+	Preprocess(w http.ResponseWriter, r *http.Request, params PreprocessParams)
 	// Problem Explain a problem type
 	// (GET /problems/{slug})
 	Problem(w http.ResponseWriter, r *http.Request, slug string)
@@ -1175,6 +1193,12 @@ func (_ Unimplemented) ExportModel(w http.ResponseWriter, r *http.Request, name 
 // Spec This contract
 // (GET /openapi.yaml)
 func (_ Unimplemented) Spec(w http.ResponseWriter, r *http.Request) {
+	w.WriteHeader(http.StatusNotImplemented)
+}
+
+// Preprocess Make of one image what the network sees
+// (POST /preprocess)
+func (_ Unimplemented) Preprocess(w http.ResponseWriter, r *http.Request, params PreprocessParams) {
 	w.WriteHeader(http.StatusNotImplemented)
 }
 
@@ -1926,6 +1950,39 @@ func (siw *ServerInterfaceWrapper) Spec(w http.ResponseWriter, r *http.Request) 
 	handler.ServeHTTP(w, r)
 }
 
+// Preprocess operation middleware
+func (siw *ServerInterfaceWrapper) Preprocess(w http.ResponseWriter, r *http.Request) {
+
+	var err error
+	_ = err
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params PreprocessParams
+
+	// ------------- Optional query parameter "model" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "model", r.URL.Query(), &params.Model, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		var requiredError *runtime.RequiredParameterError
+		if errors.As(err, &requiredError) {
+			siw.ErrorHandlerFunc(w, r, &RequiredParamError{ParamName: "model"})
+		} else {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "model", Err: err})
+		}
+		return
+	}
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.Preprocess(w, r, params)
+	}))
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		handler = middleware(handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
 // Problem operation middleware
 func (siw *ServerInterfaceWrapper) Problem(w http.ResponseWriter, r *http.Request) {
 
@@ -2084,6 +2141,9 @@ func HandlerWithOptions(si ServerInterface, options ChiServerOptions) http.Handl
 	})
 	r.Group(func(r chi.Router) {
 		r.Post(options.BaseURL+"/compare", wrapper.Compare)
+	})
+	r.Group(func(r chi.Router) {
+		r.Post(options.BaseURL+"/preprocess", wrapper.Preprocess)
 	})
 	r.Group(func(r chi.Router) {
 		r.Get(options.BaseURL+"/models", wrapper.ListModels)
@@ -5062,6 +5122,258 @@ func (response Spec421ApplicationProblemPlusJSONResponse) VisitSpecResponse(w ht
 	return err
 }
 
+type PreprocessRequestObject struct {
+	Params        PreprocessParams
+	Body          io.Reader
+	MultipartBody *multipart.Reader
+}
+
+type PreprocessResponseObject interface {
+	VisitPreprocessResponse(w http.ResponseWriter) error
+}
+
+type Preprocess200ResponseHeaders struct {
+	ContentDisposition *string
+}
+
+type Preprocess200ApplicationoctetStreamResponse struct {
+	Body          io.Reader
+	Headers       Preprocess200ResponseHeaders
+	ContentLength int64
+}
+
+func (response Preprocess200ApplicationoctetStreamResponse) VisitPreprocessResponse(w http.ResponseWriter) error {
+
+	w.Header().Set("Content-Type", "application/octet-stream")
+	if response.ContentLength != 0 {
+		w.Header().Set("Content-Length", fmt.Sprint(response.ContentLength))
+	}
+	if response.Headers.ContentDisposition != nil {
+		w.Header().Set("Content-Disposition", fmt.Sprint(*response.Headers.ContentDisposition))
+	}
+	w.WriteHeader(200)
+
+	if closer, ok := response.Body.(io.ReadCloser); ok {
+		defer closer.Close()
+	}
+	_, err := io.Copy(w, response.Body)
+	return err
+}
+
+type Preprocess400ApplicationProblemPlusJSONResponse struct {
+	BadRequestApplicationProblemPlusJSONResponse
+}
+
+func (response Preprocess400ApplicationProblemPlusJSONResponse) VisitPreprocessResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(400)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type Preprocess403ApplicationProblemPlusJSONResponse struct {
+	ForbiddenApplicationProblemPlusJSONResponse
+}
+
+func (response Preprocess403ApplicationProblemPlusJSONResponse) VisitPreprocessResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(403)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type Preprocess404ApplicationProblemPlusJSONResponse struct {
+	NotFoundApplicationProblemPlusJSONResponse
+}
+
+func (response Preprocess404ApplicationProblemPlusJSONResponse) VisitPreprocessResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(404)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type Preprocess408ApplicationProblemPlusJSONResponse struct {
+	RequestTimeoutApplicationProblemPlusJSONResponse
+}
+
+func (response Preprocess408ApplicationProblemPlusJSONResponse) VisitPreprocessResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(408)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type Preprocess413ApplicationProblemPlusJSONResponse struct {
+	TooLargeApplicationProblemPlusJSONResponse
+}
+
+func (response Preprocess413ApplicationProblemPlusJSONResponse) VisitPreprocessResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(413)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type Preprocess415ApplicationProblemPlusJSONResponse struct {
+	UnsupportedMediaTypeApplicationProblemPlusJSONResponse
+}
+
+func (response Preprocess415ApplicationProblemPlusJSONResponse) VisitPreprocessResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	if response.Headers.AcceptEncoding != nil {
+		w.Header().Set("Accept-Encoding", fmt.Sprint(*response.Headers.AcceptEncoding))
+	}
+	w.WriteHeader(415)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type Preprocess421ApplicationProblemPlusJSONResponse struct {
+	MisdirectedRequestApplicationProblemPlusJSONResponse
+}
+
+func (response Preprocess421ApplicationProblemPlusJSONResponse) VisitPreprocessResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(421)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type Preprocess422ApplicationProblemPlusJSONResponse struct {
+	UnprocessableApplicationProblemPlusJSONResponse
+}
+
+func (response Preprocess422ApplicationProblemPlusJSONResponse) VisitPreprocessResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(422)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type Preprocess429ApplicationProblemPlusJSONResponse struct {
+	TooManyRequestsApplicationProblemPlusJSONResponse
+}
+
+func (response Preprocess429ApplicationProblemPlusJSONResponse) VisitPreprocessResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	if response.Headers.RetryAfter != nil {
+		w.Header().Set("Retry-After", fmt.Sprint(*response.Headers.RetryAfter))
+	}
+	w.WriteHeader(429)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type Preprocess499ApplicationProblemPlusJSONResponse struct {
+	ClientClosedRequestApplicationProblemPlusJSONResponse
+}
+
+func (response Preprocess499ApplicationProblemPlusJSONResponse) VisitPreprocessResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(499)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type Preprocess500ApplicationProblemPlusJSONResponse struct {
+	InternalErrorApplicationProblemPlusJSONResponse
+}
+
+func (response Preprocess500ApplicationProblemPlusJSONResponse) VisitPreprocessResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(500)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type Preprocess503ApplicationProblemPlusJSONResponse struct {
+	UnavailableApplicationProblemPlusJSONResponse
+}
+
+func (response Preprocess503ApplicationProblemPlusJSONResponse) VisitPreprocessResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(503)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type Preprocess504ApplicationProblemPlusJSONResponse struct {
+	DeadlineApplicationProblemPlusJSONResponse
+}
+
+func (response Preprocess504ApplicationProblemPlusJSONResponse) VisitPreprocessResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(504)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
 type ProblemRequestObject struct {
 	Slug string `json:"slug"`
 }
@@ -5282,6 +5594,9 @@ type StrictServerInterface interface {
 	// Spec This contract
 	// (GET /openapi.yaml)
 	Spec(ctx context.Context, request SpecRequestObject) (SpecResponseObject, error)
+	// Preprocess Make of one image what the network sees
+	// (POST /preprocess)
+	Preprocess(ctx context.Context, request PreprocessRequestObject) (PreprocessResponseObject, error)
 	// Problem Explain a problem type
 	// (GET /problems/{slug})
 	Problem(ctx context.Context, request ProblemRequestObject) (ProblemResponseObject, error)
@@ -5830,6 +6145,43 @@ func (sh *strictHandler) Spec(w http.ResponseWriter, r *http.Request) {
 		sh.options.ResponseErrorHandlerFunc(w, r, err)
 	} else if validResponse, ok := response.(SpecResponseObject); ok {
 		if err := validResponse.VisitSpecResponse(w); err != nil {
+			sh.options.ResponseErrorHandlerFunc(w, r, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// Preprocess operation middleware
+func (sh *strictHandler) Preprocess(w http.ResponseWriter, r *http.Request, params PreprocessParams) {
+	var request PreprocessRequestObject
+
+	request.Params = params
+	if strings.HasPrefix(r.Header.Get("Content-Type"), "application/octet-stream") {
+		request.Body = r.Body
+	}
+	if strings.HasPrefix(r.Header.Get("Content-Type"), "multipart/form-data") {
+		if reader, err := r.MultipartReader(); err != nil {
+			sh.options.RequestErrorHandlerFunc(w, r, fmt.Errorf("can't decode multipart body: %w", err))
+			return
+		} else {
+			request.MultipartBody = reader
+		}
+	}
+
+	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
+		return sh.ssi.Preprocess(ctx, request.(PreprocessRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "Preprocess")
+	}
+
+	response, err := handler(r.Context(), w, r, request)
+
+	if err != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, err)
+	} else if validResponse, ok := response.(PreprocessResponseObject); ok {
+		if err := validResponse.VisitPreprocessResponse(w); err != nil {
 			sh.options.ResponseErrorHandlerFunc(w, r, err)
 		}
 	} else if response != nil {

@@ -16,8 +16,9 @@ func defaultLimits(bytes int64) preprocess.Limits {
 	return l
 }
 
-// FuzzClassify sends any query, content type, content encoding and body. Every
-// answer must be one of the contract, and none an internal error.
+// FuzzClassify sends any query, content type, content encoding and body, to
+// /preprocess too. Every answer must be one of the contract, and none an
+// internal error.
 func FuzzClassify(f *testing.F) {
 	jpeg := jpegFile(f)
 	multi, multiType := form(f, "image", string(jpeg))
@@ -35,13 +36,15 @@ func FuzzClassify(f *testing.F) {
 	f.Add("target=fake:gpu", "", "", jpeg)
 	s := newServer(f, nil, &fake{}, func(c *Config) { c.Limits = defaultLimits(1 << 16) })
 	f.Fuzz(func(t *testing.T, query, contentType, encoding string, body []byte) {
-		r := httptest.NewRequest(http.MethodPost, "/classify", bytes.NewReader(body))
-		r.URL = &url.URL{Path: "/classify", RawQuery: query}
-		r.Header.Set("Content-Type", contentType)
-		r.Header.Set("Content-Encoding", encoding)
-		resp := s.do(t, r)
-		if resp.StatusCode == http.StatusInternalServerError {
-			t.Errorf("internal error: %s", read(t, resp))
+		for _, path := range []string{"/classify", "/preprocess"} {
+			r := httptest.NewRequest(http.MethodPost, path, bytes.NewReader(body))
+			r.URL = &url.URL{Path: path, RawQuery: query}
+			r.Header.Set("Content-Type", contentType)
+			r.Header.Set("Content-Encoding", encoding)
+			resp := s.do(t, r)
+			if resp.StatusCode == http.StatusInternalServerError {
+				t.Errorf("%s: internal error: %s", path, read(t, resp))
+			}
 		}
 		if n := s.admission.inUse.Load(); n != 0 {
 			t.Errorf("%d tokens in use afterwards", n)

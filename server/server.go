@@ -1,8 +1,8 @@
 // Package server is the HTTP API: it serves the contract in package api with
 // the models of a folder on the targets of a backend registry.
 //
-// Read classify.go first, the way of an image; compare.go sends it through
-// several targets; benchmarks.go measures them. store.go holds models and sessions, upload.go what changes
+// Read classify.go first, the way of an image; preprocess.go goes half of it,
+// compare.go sends it through several targets; benchmarks.go measures them. store.go holds models and sessions, upload.go what changes
 // their folder, admission.go the CPU tokens, body.go the limits of what is
 // uploaded, middleware.go what every request passes, errors.go the one table
 // from errors to answers.
