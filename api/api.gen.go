@@ -270,6 +270,9 @@ type BenchmarkSubject struct {
 
 	// EnergyJ A value and its meter, or why there is none: `not measurable here: ...`.
 	EnergyJ Reading `json:"energy_j"`
+
+	// OpenMs The median time of opening a session; absent where it was not noted.
+	OpenMs *Interval `json:"open_ms,omitempty"`
 }
 
 // BenchmarkSummary What a run says.

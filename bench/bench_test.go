@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -178,7 +179,7 @@ func TestRun(t *testing.T) {
 			t.Errorf("%s: labels %s", scenario, got)
 		}
 		for _, s := range b.Subjects[:2] {
-			if len(s.Slices) != 6 || s.Sessions != 7 || s.Error != "" || s.Description == nil || s.Description.LibraryVersion != "1.2" {
+			if len(s.Slices) != 6 || s.Sessions != 7 || len(s.OpenMS) != 7 || slices.Min(s.OpenMS) <= 0 || s.Error != "" || s.Description == nil || s.Description.LibraryVersion != "1.2" {
 				t.Errorf("%s: %s has %d slices, error %q, description %+v", scenario, s.Label, len(s.Slices), s.Error, s.Description)
 			}
 		}
@@ -186,6 +187,9 @@ func TestRun(t *testing.T) {
 			t.Errorf("%s: the target that failed has %d slices, error %q", scenario, len(s.Slices), s.Error)
 		}
 		sum := b.Summary.Subjects[1]
+		if !sum.Open.Bounded() || sum.Open.Value > slices.Max(b.Subjects[1].OpenMS) {
+			t.Errorf("%s: opening takes %+v of %v", scenario, sum.Open, b.Subjects[1].OpenMS)
+		}
 		if sum.Samples < 400 || sum.P50.Value <= 0 || !sum.P90.Bounded() || !sum.Ratio.Bounded() || sum.Throughput.Value <= 0 || (sum.GFLOPS > 0) == (scenario == Server) || (sum.BoundMet != nil) != (scenario == Server) {
 			t.Errorf("%s: %+v", scenario, sum)
 		}

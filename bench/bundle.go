@@ -80,6 +80,9 @@ type Subject struct {
 	// Sessions is how many were opened: one at first, and where that is quick
 	// one more in every block.
 	Sessions int `json:"sessions"`
+	// OpenMS are the times of their openings in milliseconds, in order; a first
+	// opening may also make files that later ones find.
+	OpenMS []float64 `json:"open_ms,omitempty"`
 	// Resident is the memory that opening and warm-up added, in bytes.
 	Resident Reading `json:"resident_bytes"`
 	// EnergyMissing says why slices have no energy.
@@ -282,7 +285,7 @@ func (b *Bundle) check() error {
 }
 
 func (e *Environment) check(c *checker) {
-	for _, s := range append([]string{e.OS, e.Arch, e.Kernel, e.CPU, e.Governor, e.Go, e.Version}, e.CPUFlags...) {
+	for _, s := range append([]string{e.OS, e.Arch, e.Kernel, e.CPU, e.Governor, e.Go, e.Version, e.Browser}, e.CPUFlags...) {
 		c.text("the environment", s)
 	}
 	c.that(len(e.CPUFlags) <= 4096, "%d CPU flags", len(e.CPUFlags))
@@ -307,6 +310,10 @@ func (s *Subject) check(c *checker, p Plan) (total int) {
 	c.text("a reason", s.EnergyMissing)
 	c.reading("resident memory", s.Resident, maxFigure)
 	c.number("sessions", float64(s.Sessions), 0, maxBlocks+1)
+	c.that(len(s.OpenMS) <= maxBlocks+1, "%s was opened %d times, at most %d", s.Label, len(s.OpenMS), maxBlocks+1)
+	for _, v := range s.OpenMS {
+		c.number(s.Label+": an opening in ms", v, 0, maxMS)
+	}
 	if d := s.Description; d != nil {
 		for _, text := range []string{d.Provider, d.Library, d.LibraryVersion} {
 			c.text("a target's description", text)

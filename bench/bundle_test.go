@@ -34,6 +34,7 @@ func TestBundle(t *testing.T) {
 	joules := 0.25
 	b.Subjects[0].Slices[0].EnergyJ = &joules
 	b.Subjects[0].Description = &TargetFacts{Threads: 1, Provider: "none"}
+	b.Subjects[1].OpenMS = []float64{12, 3}
 	b.Summary = Summarise(b)
 	var file bytes.Buffer
 	if err := b.Write(&file); err != nil {
@@ -45,6 +46,72 @@ func TestBundle(t *testing.T) {
 	}
 	if !reflect.DeepEqual(b, got) {
 		t.Errorf("wrote %+v\nread  %+v", b, got)
+	}
+}
+
+// browsers is what a browser measures: targets that no backend of this program
+// has, each with threads of its own, and nothing probed.
+func browsers() *Bundle {
+	targets := []string{"ort-web:threads", "ort-web", "ort-web:webgpu", "tflite-web:webnn-gpu"}
+	b := synthetic(targets, 20, 20, lognormal(rand.New(rand.NewPCG(4, 4)), 0, 0.01))
+	b.Origin, b.ProbeName, b.Probes = OriginBrowser, "", []Probe{}
+	b.Environment = Environment{
+		OS: "Linux", Cores: 8, Browser: "Mozilla/5.0 (X11; Linux x86_64) Chrome/141.0.0.0",
+		Others: missing("a browser does not tell"), Stolen: missing("a browser does not tell"), PeakResident: missing("a browser does not tell"),
+	}
+	for i := range b.Subjects {
+		b.Subjects[i].Description = &TargetFacts{Threads: 4 * i, Library: "onnxruntime-web"}
+		b.Subjects[i].OpenMS = []float64{300, 200, 210, 220, 190, 200, 205}
+	}
+	return b
+}
+
+func TestBrowsersBundle(t *testing.T) {
+	sent := browsers()
+	sent.Subjects[3].Error, sent.Subjects[3].Slices = "no WebNN", nil
+	sent.Subjects[1].Label = `<img src=x onerror=alert(1)>`
+	sent.Probes = []Probe{{OneCore: 1, Cores: 1, AllCores: 1}} // not this program's: no figure may be made of it
+	var file bytes.Buffer
+	if err := sent.Write(&file); err != nil {
+		t.Fatal(err)
+	}
+	b, err := ReadBundle(&file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if b.Environment.Browser != sent.Environment.Browser || b.Subjects[1].Label != sent.Subjects[1].Label || len(b.Subjects[0].OpenMS) != 7 {
+		t.Errorf("read %+v", b)
+	}
+	if !b.Summary.Valid || !has(b.Summary.Findings, "browser") || !has(b.Summary.Findings, "error") {
+		t.Errorf("findings %+v, want that a browser measured it, and the error", b.Summary.Findings)
+	}
+	for i, s := range b.Summary.Subjects[:3] {
+		if s.Share != 0 || s.GFLOPS <= 0 || s.Rank == 0 || !s.P90.Bounded() || s.Open.Value != 205 || !s.Open.Bounded() {
+			t.Errorf("subject %d: %+v; want figures and a rank, but no share of a peak", i, s)
+		}
+	}
+	folder := t.TempDir()
+	store := openStore(t, folder)
+	if err := store.Import(b); err != nil {
+		t.Fatal(err)
+	}
+	if err := store.Import(b); !errors.Is(err, ErrExists) {
+		t.Errorf("the same id again: %v, want ErrExists", err)
+	}
+	list, err := store.List(t.Context(), 10)
+	if err != nil || len(list) != 1 || list[0].Origin != OriginBrowser || !reflect.DeepEqual(list[0].Summary, &b.Summary) {
+		t.Errorf("listed %+v, %v", list, err)
+	}
+}
+
+func TestOnCPU(t *testing.T) {
+	for target, want := range map[string]bool{
+		"purego": true, "purego:int8": true, "ort-web:threads": true, "tflite:plain": true,
+		"onnx:webgpu": false, "ort-web:webgpu:fp16": false, "onnx:cuda": false, "tflite:gpu": false, "tflite-web:webnn-gpu": false,
+	} {
+		if onCPU(target) != want {
+			t.Errorf("%s: %v, want %v", target, !want, want)
+		}
 	}
 }
 
@@ -110,6 +177,13 @@ func TestHostileBundles(t *testing.T) {
 		{"a plan that cannot be", edited(`"blocks":6`, `"blocks":-6`), "blocks is -6"},
 		{"a subject of another target", edited(`"target":"b"`, `"target":"c"`), "subject 1"},
 		{"an error with a load above all", edited(`"others":{"value":0.01`, `"others":{"value":1.5`), "load of others"},
+		{"a negative opening", edited(`"sessions":7`, `"sessions":7,"open_ms":[1,-1]`), "an opening in ms is -1"},
+		{"an opening of a year", edited(`"sessions":7`, `"sessions":7,"open_ms":[3e10]`), "an opening in ms is 3e+10"},
+		{"NaN of an opening", edited(`"sessions":7`, `"sessions":7,"open_ms":[NaN]`), "invalid character"},
+		{"more openings than blocks can be", edited(`"sessions":7`, `"sessions":7,"open_ms":[1`+strings.Repeat(",1", maxBlocks+1)+`]`), "opened 1002 times"},
+		{"10⁷ openings", edited(`"sessions":7`, `"sessions":7,"open_ms":[1`+strings.Repeat(",1", 1e7)+`]`), "more than 1000000 samples"},
+		{"control characters in a browser's name", edited(`"version":`, `"browser":"\u0007","version":`), "no printable text"},
+		{"a long name of a browser", edited(`"version":`, `"browser":"`+strings.Repeat("x", 5000)+`","version":`), "at most 4096 bytes"},
 		{"finished before", edited(`"finished":"2026`, `"finished":"2025`), "finished before"},
 	} {
 		b, err := ReadBundle(bytes.NewReader(row.file))

@@ -27,6 +27,8 @@ type Environment struct {
 	Go    string  `json:"go"`
 	// Version is that of this program.
 	Version string `json:"version"`
+	// Browser is the user agent of the browser that measured, if one did.
+	Browser string `json:"browser,omitempty"`
 	// Loads are the averages of 1, 5 and 15 minutes.
 	LoadBefore []float64 `json:"load_before"`
 	LoadAfter  []float64 `json:"load_after"`

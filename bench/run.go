@@ -69,7 +69,7 @@ const (
 type contestant struct {
 	subject    *Subject
 	open       func(ctx context.Context) (*backend.Classifier, error)
-	openTime   time.Duration
+	openTime   time.Duration // of the first
 	classifier *backend.Classifier
 	images     []float32
 	batch      int
@@ -83,13 +83,22 @@ func (c *contestant) reopen(ctx context.Context) error {
 	if err := c.classifier.Close(); err != nil {
 		return err
 	}
+	_, err := c.openOnce(ctx)
+	return err
+}
+
+// openOnce opens the subject and notes how long that took.
+func (c *contestant) openOnce(ctx context.Context) (time.Duration, error) {
+	begin := time.Now()
 	classifier, err := c.open(ctx)
 	if err != nil {
-		return err
+		return 0, err
 	}
+	d := time.Since(begin)
 	c.classifier = classifier
 	c.subject.Sessions++
-	return nil
+	c.subject.OpenMS = append(c.subject.OpenMS, milliseconds(d))
+	return d, nil
 }
 
 // Run carries out a plan on the models that it names. A target that cannot run
@@ -225,12 +234,8 @@ func (r *run) open(ctx context.Context, models []*model.Model) error {
 			return r.options.Registry.Open(ctx, s.Target, g, backend.Options{Threads: r.plan.Threads})
 		}}
 		before := r.resident()
-		begin := time.Now()
 		var err error
-		c.classifier, err = c.open(ctx)
-		if err == nil {
-			c.openTime = time.Since(begin)
-			s.Sessions = 1
+		if c.openTime, err = c.openOnce(ctx); err == nil {
 			r.opened = append(r.opened, c)
 			_, err = closedLoop(ctx, c.query(), warmTime, warmQueries, MaxSamples)
 		}

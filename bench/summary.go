@@ -40,8 +40,12 @@ type SubjectSummary struct {
 	Ratio Interval `json:"ratio"`
 	// Throughput is in images a second, the median over the blocks.
 	Throughput Interval `json:"throughput"`
+	// Open is the median time of opening a session in milliseconds; the zero
+	// value where it was not noted.
+	Open Interval `json:"open_ms,omitzero"`
 	// GFLOPS are 2 MACs a multiply-add at p50, Share those of the peak of as
-	// many cores as the subject has threads; 0 on other devices.
+	// many cores as the plan has threads; 0 on other devices, and in a browser,
+	// where nothing is probed and threads are each target's own.
 	GFLOPS float64 `json:"gflops"`
 	Share  float64 `json:"peak_share,omitempty"`
 	// BoundMet says whether p99 stays under the plan's bound, Server only.
@@ -120,6 +124,11 @@ func summariseSubject(b *Bundle, subject, reference *Subject) SubjectSummary {
 	q := percentiles(blocks, []float64{0.5, 0.9, 0.99}, seed)
 	t.P50, t.P90, t.P99 = q[0], q[1], q[2]
 	t.Throughput = intervalOf(compare.BootstrapMedian(throughput, seed))
+	var openings [][]float64 // each in a block of its own
+	for _, v := range subject.OpenMS {
+		openings = append(openings, []float64{v})
+	}
+	t.Open = percentiles(openings, []float64{0.5}, seed)[0]
 	if reference.Error == "" {
 		t.Ratio = intervalOf(compare.TimingOf(medians(subject.Slices), medians(reference.Slices), seed).Ratio)
 	}
@@ -159,7 +168,7 @@ func (t *SubjectSummary) share(b *Bundle, s *Summary, subject *Subject) {
 	if b.Plan.Threads > 1 {
 		peak = s.PeakAllCores
 	}
-	if onCPU(subject.Target) && peak > 0 {
+	if b.Origin == OriginAPI && onCPU(subject.Target) && peak > 0 {
 		t.Share = t.GFLOPS / peak
 	}
 }

@@ -83,6 +83,10 @@ func TestFigures(t *testing.T) {
 	if s := Summarise(b).Subjects; !*s[0].BoundMet || *s[1].BoundMet || s[0].GFLOPS != 0 {
 		t.Errorf("bound of 3 ms: met %v and %v, %v GFLOP/s", *s[0].BoundMet, *s[1].BoundMet, s[0].GFLOPS)
 	}
+	b.Subjects[0].OpenMS, b.Subjects[1].OpenMS = []float64{90, 3, 3, 3, 3, 3, 4}, []float64{90, 3, 3, 3, 4}
+	if s := Summarise(b).Subjects; s[0].Open.Value != 3 || !s[0].Open.Bounded() || s[1].Open != (Interval{Value: 3}) || s[2].Open != (Interval{}) {
+		t.Errorf("opening takes %+v, %+v, %+v; want 3 ms with bounds, 3 ms without, nothing", s[0].Open, s[1].Open, s[2].Open)
+	}
 	joules := 0.4
 	for i := range b.Subjects[0].Slices {
 		b.Subjects[0].Slices[i].EnergyJ = &joules

@@ -6,6 +6,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -107,6 +108,73 @@ func TestBenchmark(t *testing.T) {
 	}
 	if list := decode[api.BenchmarkList](t, s.get(t, "/benchmarks?limit=1")); len(list.Benchmarks) != 1 || "/benchmarks/"+list.Benchmarks[0].Id != path {
 		t.Errorf("list %+v", list)
+	}
+}
+
+// browsers is a bundle as the page makes it, with an edit.
+func browsers(t testing.TB, old, new string) []byte {
+	t.Helper()
+	samples := "1" + strings.Repeat(",1.5", 49)
+	var slices []string
+	for block := range 8 {
+		slices = append(slices, fmt.Sprintf(`{"block":%d,"position":1,"start_ms":%d,"duration_ms":74.5,"samples_ms":[%s]}`, block, 100*block, samples))
+	}
+	subject := func(target string) string {
+		return `{"model":"demo","target":"` + target + `","label":"` + target + `","sessions":8,"open_ms":[40,30,31,32,30,30,30,33],
+			"resident_bytes":{"value":0,"missing":"not measurable here"},"energy_missing":"not measurable here","slices":[` + strings.Join(slices, ",") + `]}`
+	}
+	reading := `{"value":0,"missing":"not measurable here"}`
+	text := `{"schema":1,"id":"20260301-120000-browser1","origin":"browser","created":"2026-03-01T12:00:00Z","finished":"2026-03-01T12:01:00Z",
+		"plan":{"scenario":"single-stream","models":["demo"],"targets":["ort-web:threads","ort-web:webgpu"],"threads":1,"batch":1,"min_duration_ms":400,"min_count":100,"blocks":8,"seed":1},
+		"models":[{"name":"demo","hash":"` + strings.Repeat("ab", 32) + `","untrained":false,"macs":21}],
+		"environment":{"os":"Linux","cores":8,"browser":"Mozilla/5.0","others":` + reading + `,"stolen":` + reading + `,"peak_resident_bytes":` + reading + `},
+		"disturbances":0,"probe_name":"","probes":[],"subjects":[` + subject("ort-web:threads") + "," + subject("ort-web:webgpu") + `]}`
+	if !strings.Contains(text, old) {
+		t.Fatalf("the bundle has no %s", old)
+	}
+	return gzipped([]byte(strings.Replace(text, old, new, 1)))
+}
+
+func TestBrowsersBenchmark(t *testing.T) {
+	s := newBenchServer(t, &fake{}, nil)
+	const markup = "<img src=x onerror=alert(1)>"
+	file := browsers(t, `"label":"ort-web:threads"`, `"label":"`+markup+`"`)
+	resp := s.send(t, http.MethodPost, "/benchmarks/import", file)
+	if resp.StatusCode != 201 {
+		t.Fatalf("%d %s", resp.StatusCode, read(t, resp))
+	}
+	list := decode[api.BenchmarkList](t, s.get(t, "/benchmarks")).Benchmarks
+	if len(list) != 1 || list[0].Origin != api.BenchmarkByBrowser || list[0].Summary == nil || len(list[0].Summary.Subjects) != 2 {
+		t.Fatalf("listed %+v", list)
+	}
+	subject := list[0].Summary.Subjects[0]
+	if subject.Label != markup || subject.OpenMs == nil || subject.OpenMs.Value != 30 || subject.PeakShare != nil || value(subject.Rank) != 1 {
+		t.Errorf("got %+v; want the label as text, 30 ms to open, no share of a peak", subject)
+	}
+	if bytes.Contains(read(t, s.get(t, "/benchmarks")), []byte("<img")) {
+		t.Error("the answer has markup that is not escaped")
+	}
+	b, err := bench.ReadBundle(bytes.NewReader(read(t, s.get(t, "/benchmarks/"+list[0].Id+"/bundle"))))
+	if err != nil || b.Environment.Browser != "Mozilla/5.0" {
+		t.Errorf("bundle %+v, %v", b, err)
+	}
+	for _, c := range []struct {
+		name, old, new string
+		status         int
+		want           string
+	}{
+		{"the same id", `"schema":1`, `"schema":1`, 409, "run-exists"},
+		{"NaN", "1.5", "NaN", 422, "invalid-bundle"},
+		{"a negative time", "1.5", "-1.5", 422, "a time in ms is -1.5"},
+		{"a negative opening", `"open_ms":[40`, `"open_ms":[-40`, 422, "an opening in ms is -40"},
+		{"10⁷ samples", `"samples_ms":[1`, `"samples_ms":[1` + strings.Repeat(",1", 1e7), 422, "more than 1000000 samples"},
+		{"another origin", `"origin":"browser"`, `"origin":"https://evil.example"`, 422, "origin is"},
+		{"an id with a path", `"id":"2026`, `"id":"../2026`, 422, "id "},
+	} {
+		resp := s.send(t, http.MethodPost, "/benchmarks/import", browsers(t, c.old, c.new))
+		if body := string(read(t, resp)); resp.StatusCode != c.status || !strings.Contains(body, c.want) {
+			t.Errorf("%s: %d %.500s; want %d with %q", c.name, resp.StatusCode, body, c.status, c.want)
+		}
 	}
 }
 

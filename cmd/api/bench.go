@@ -124,6 +124,9 @@ func (c *benchCmd) plan(ctx context.Context) (bench.Plan, *bench.Bundle, error) 
 		if err != nil {
 			return bench.Plan{}, nil, fmt.Errorf("%s: %w", c.Replay, err)
 		}
+		if b.Origin == bench.OriginBrowser {
+			return bench.Plan{}, nil, fmt.Errorf("%s: a browser measured this run; only a browser can repeat it", c.Replay)
+		}
 		return b.Plan, b, nil
 	}
 	p := bench.Plan{
@@ -211,7 +214,7 @@ func (o benchOutput) print(w io.Writer) error {
 	}
 	fmt.Fprintln(w)
 	t := newTable(w)
-	head := []any{"rank", "target", "p50 ms (95 %)", "p90 ms", "p99 ms", "ratio", "GFLOP/s", "of peak", "images/s", "MB resident", "mJ/image"}
+	head := []any{"rank", "target", "p50 ms (95 %)", "p90 ms", "p99 ms", "ratio", "GFLOP/s", "of peak", "images/s", "open ms", "MB resident", "mJ/image"}
 	if p.Scenario == bench.Server {
 		head = append(head, fmt.Sprintf("p99 <= %g ms", p.BoundMS))
 	}
@@ -225,7 +228,7 @@ func (o benchOutput) print(w io.Writer) error {
 			t.row("-", name, "cannot run")
 			continue
 		}
-		cells := []any{"-", name, number(r.P50, 3), number(r.P90, 3), number(r.P99, 3), number(r.Ratio, 3), "-", "-", number(r.Throughput, 1), reading(r.Resident, mega, 1), reading(r.Energy, 1e-3, 1)}
+		cells := []any{"-", name, number(r.P50, 3), number(r.P90, 3), number(r.P99, 3), number(r.Ratio, 3), "-", "-", number(r.Throughput, 1), number(r.Open, 1), reading(r.Resident, mega, 1), reading(r.Energy, 1e-3, 1)}
 		if r.Rank > 0 {
 			cells[0] = r.Rank
 		}
@@ -305,6 +308,7 @@ func (o benchOutput) csv(w io.Writer) error {
 	rows := [][]string{{
 		"id", "model", "model_hash", "target", "scenario", "threads", "batch", "valid", "rank", "error", "samples", "p50_ms", "p50_low_ms", "p50_high_ms", "p90_ms", "p90_low_ms", "p90_high_ms",
 		"p99_ms", "p99_low_ms", "p99_high_ms", "ratio", "ratio_low", "ratio_high", "images_per_s", "gflops", "peak_share", "resident_bytes", "energy_j",
+		"open_ms", "open_low_ms", "open_high_ms",
 	}}
 	f := func(v float64) string { return strconv.FormatFloat(v, 'g', -1, 64) }
 	// three is empty where there is no value or interval.
@@ -332,7 +336,8 @@ func (o benchOutput) csv(w io.Writer) error {
 		for _, i := range []bench.Interval{r.P50, r.P90, r.P99, r.Ratio} {
 			row = append(row, three(i)...)
 		}
-		rows = append(rows, append(row, f(r.Throughput.Value), f(r.GFLOPS), f(r.Share), value(r.Resident), value(r.Energy)))
+		row = append(row, f(r.Throughput.Value), f(r.GFLOPS), f(r.Share), value(r.Resident), value(r.Energy))
+		rows = append(rows, append(row, three(r.Open)...))
 	}
 	return c.WriteAll(rows)
 }

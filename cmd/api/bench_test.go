@@ -22,6 +22,9 @@ func TestBench(t *testing.T) {
 	}
 	var first benchOutput
 	decode(t, out, &first)
+	if open := first.Summary.Subjects[0].Open; open.Value <= 0 || !open.Bounded() {
+		t.Errorf("opening takes %+v", open)
+	}
 	if n := len(first.Summary.Subjects); n != 2 || first.Summary.Subjects[1].Label != "purego #2" || first.Summary.Subjects[1].Samples < 36 || first.Plan.Seed != 5 || first.Models[0].Hash == "" {
 		t.Errorf("%d targets: %+v", n, first)
 	}
@@ -49,12 +52,12 @@ func TestBench(t *testing.T) {
 
 	code, out, errs = call(t, strings.Fields("bench --models "+model+" --targets purego --scenario offline --batch 2 --csv --data "+data+short)...)
 	rows, err := csv.NewReader(strings.NewReader(out)).ReadAll()
-	if code != exitYes || err != nil || len(rows) != 2 || rows[1][3] != "purego" || rows[1][6] != "2" {
+	if code != exitYes || err != nil || len(rows) != 2 || rows[1][3] != "purego" || rows[1][6] != "2" || rows[0][28] != "open_ms" || rows[1][28] == "" {
 		t.Errorf("CSV: exit %d, %v, %v\n%s", code, err, rows, errs)
 	}
 
 	code, out, errs = call(t, strings.Fields("bench --models "+model+" --targets purego --scenario server --rate 5000 --bound 50 --data "+data+short)...)
-	for _, want := range []string{"p99 <= 50 ms", "of peak", "peak by probe", "GOMAXPROCS", "purego"} {
+	for _, want := range []string{"p99 <= 50 ms", "of peak", "open ms", "peak by probe", "GOMAXPROCS", "purego"} {
 		if code != exitYes || !strings.Contains(out, want) {
 			t.Errorf("table: exit %d, no %q in\n%s%s", code, want, out, errs)
 		}
@@ -95,6 +98,20 @@ func TestBenchUsage(t *testing.T) {
 	if err := os.WriteFile(model, changed, 0o644); err != nil {
 		t.Fatal(err)
 	}
+	measured, err := os.Open(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer measured.Close()
+	b, err := bench.ReadBundle(measured)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b.Origin = bench.OriginBrowser
+	browsers := filepath.Join(t.TempDir(), "browser.json.gz")
+	if err := writeBundle(browsers, b); err != nil {
+		t.Fatal(err)
+	}
 	for _, row := range [][3]string{
 		{"unknown model", "--models resnet", `no model "resnet"`},
 		{"unknown target", "--models demo --targets abacus", `unknown target "abacus"`},
@@ -105,6 +122,7 @@ func TestBenchUsage(t *testing.T) {
 		{"two forms", "--json --csv", "can't be used together"},
 		{"replay of nothing", "--replay nowhere.gz", "nowhere.gz"},
 		{"replay of no bundle", "--replay " + cat, "not a gzip file"},
+		{"replay of a browser's run", "--replay " + browsers, "a browser measured this run"},
 		{"replay with another model", "--replay " + file, "the run was of"},
 	} {
 		code, _, errs := call(t, strings.Fields("bench "+row[1])...)
