@@ -21,23 +21,31 @@ import (
 // program's file.
 var RuntimesFolder string
 
+// Runtimes returns the folder that RuntimesFolder stands for, which may be
+// missing; empty where the program's file cannot be found.
+func Runtimes() string {
+	if RuntimesFolder != "" {
+		return RuntimesFolder
+	}
+	if folder := os.Getenv("EDGEVIT_RUNTIMES"); folder != "" {
+		return folder
+	}
+	program, err := os.Executable()
+	if err == nil {
+		program, err = filepath.EvalSymlinks(program)
+	}
+	if err != nil {
+		return ""
+	}
+	return filepath.Join(filepath.Dir(filepath.Dir(program)), ".runtimes", runtime.GOOS+"-"+runtime.GOARCH)
+}
+
 // LibraryCandidates returns the paths at which a native library of one of the
 // given file names may be, in the order in which they are tried; the plain
 // names at the end are for the system's loader.
 func LibraryCandidates(names ...string) []string {
-	folder := RuntimesFolder
-	if folder == "" {
-		folder = os.Getenv("EDGEVIT_RUNTIMES")
-	}
-	if folder == "" {
-		if program, err := os.Executable(); err == nil {
-			if program, err = filepath.EvalSymlinks(program); err == nil {
-				folder = filepath.Join(filepath.Dir(filepath.Dir(program)), ".runtimes", runtime.GOOS+"-"+runtime.GOARCH)
-			}
-		}
-	}
 	var paths []string
-	if folder != "" {
+	if folder := Runtimes(); folder != "" {
 		for _, n := range names {
 			paths = append(paths, filepath.Join(folder, n))
 		}

@@ -2,10 +2,11 @@
 // the models of a folder on the targets of a backend registry.
 //
 // Read classify.go first, the way of an image; preprocess.go goes half of it,
-// compare.go sends it through several targets; benchmarks.go measures them. store.go holds models and sessions, upload.go what changes
-// their folder, admission.go the CPU tokens, body.go the limits of what is
-// uploaded, middleware.go what every request passes, errors.go the one table
-// from errors to answers.
+// compare.go sends it through several targets; benchmarks.go measures them.
+// store.go holds models and sessions, upload.go what changes their folder,
+// admission.go the CPU tokens, body.go the limits of what is uploaded, web.go
+// and device.go the files of the page, middleware.go what every request
+// passes, errors.go the one table from errors to answers.
 package server
 
 import (
@@ -74,6 +75,9 @@ type Config struct {
 	CheckpointBytes int64
 	// Data is the folder of the runs of benchmarks; empty: there are none.
 	Data string
+	// Runtimes is the folder of the runtimes, whose folder web holds those that
+	// run in browsers; empty, or without that folder: there are none.
+	Runtimes string
 	// Queue is how many requests may wait for a session; 0: 64.
 	Queue int
 	// Deadline of a request from its header to its answer; 0: 30 s.
@@ -106,6 +110,7 @@ type Server struct {
 	store       *store
 	benchmarks  *benchmarks
 	metrics     *metrics
+	runtimes    browserRuntimes
 
 	router        *chi.Mux
 	specification func() specification // waits until it is read
@@ -147,6 +152,7 @@ func New(c Config) (*Server, error) {
 		uploads:     semaphore.NewWeighted(maxUploads),
 		exports:     semaphore.NewWeighted(maxExports),
 		traces:      semaphore.NewWeighted(1),
+		runtimes:    browserRuntimes{folder: c.Runtimes, sums: map[string]fileSum{}},
 		admission:   newAdmission(runtime.GOMAXPROCS(0), cmp.Or(c.Queue, 64)),
 	}
 	if c.Token != "" {
@@ -244,6 +250,7 @@ func (s *Server) routes(page map[string]*webFile) *chi.Mux {
 	for path, file := range page {
 		r.Get(path, file.serve)
 	}
+	r.Get(devicePath+"*", s.device)
 	strict := api.NewStrictHandlerWithOptions(handlers{s}, nil, api.StrictHTTPServerOptions{
 		// The strict server itself decodes nothing but multipart bodies.
 		RequestErrorHandlerFunc: func(w http.ResponseWriter, r *http.Request, err error) {

@@ -119,6 +119,9 @@ func TestWebPaths(t *testing.T) {
 				t.Errorf("%s is a file of the page and %s of the API", path, op.OperationID)
 			}
 		}
+		if strings.HasPrefix(path, devicePath) {
+			t.Errorf("%s is a file of the page where the browser runtimes are", path)
+		}
 		if strings.ContainsAny(path, "{}*?#% ") {
 			t.Errorf("%s has a character that a route cannot have", path)
 		}

@@ -95,7 +95,7 @@ func (c *serveCmd) Run(ctx context.Context, s std) error {
 	srv, err := server.New(server.Config{
 		Log: log, Registry: &backend.Default, ModelsDir: c.Models, Demo: demo.Model,
 		DefaultModel: c.DefaultModel, DefaultTarget: c.DefaultTarget, Threads: c.Threads, Limits: limits,
-		Data: c.Data, Token: token, CheckpointBytes: c.MaxCheckpoint, Queue: c.Queue, Deadline: c.Deadline, AllowedHosts: c.AllowedHosts, Version: buildVersion(),
+		Data: c.Data, Runtimes: backend.Runtimes(), Token: token, CheckpointBytes: c.MaxCheckpoint, Queue: c.Queue, Deadline: c.Deadline, AllowedHosts: c.AllowedHosts, Version: buildVersion(),
 	})
 	if err != nil {
 		return err
