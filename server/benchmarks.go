@@ -440,7 +440,6 @@ type eventStream struct {
 
 func (s eventStream) VisitWatchBenchmarkResponse(w http.ResponseWriter) error {
 	w.Header().Set("Content-Type", "text/event-stream")
-	w.Header().Set("Cache-Control", "no-store")
 	w.WriteHeader(http.StatusOK)
 	c := http.NewResponseController(w)
 	tick := time.NewTicker(keepAlive)

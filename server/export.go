@@ -89,10 +89,14 @@ func tagMatches(header, tag string) bool {
 	return false
 }
 
+// exportCache lets a client keep an export and ask whether it still is that.
+const exportCache = "no-cache"
+
 type unchanged struct{ tag string }
 
 func (u unchanged) VisitExportModelResponse(w http.ResponseWriter) error {
 	w.Header().Set("ETag", u.tag)
+	w.Header().Set("Cache-Control", exportCache)
 	w.WriteHeader(http.StatusNotModified)
 	return nil
 }
@@ -114,7 +118,7 @@ func (f exportFile) VisitExportModelResponse(w http.ResponseWriter) error {
 		"Content-Type":        octetStream,
 		"Content-Disposition": fmt.Sprintf("attachment; filename=%q", f.name),
 		"ETag":                f.tag,
-		"Cache-Control":       "no-cache",
+		"Cache-Control":       exportCache,
 	}}
 	err := f.write(body)
 	if err != nil && body.begun {

@@ -117,7 +117,9 @@ func (s *Server) record(r *http.Request, w middleware.WrapResponseWriter, info *
 	log("request", fields...)
 }
 
-// secureHeaders makes a browser believe what the server says and nothing else.
+// secureHeaders makes a browser believe what the server says and nothing else,
+// and ask again: an answer is about this moment, unless its handler says how
+// long it may be kept.
 // No page of the server but web's runs a script or loads anything but its own
 // style. The Cross-Origin headers together isolate pages from other origins, so
 // that web's may share memory between its threads.
@@ -126,6 +128,7 @@ func secureHeaders(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		h := w.Header()
 		h.Set("Content-Security-Policy", policy)
+		h.Set("Cache-Control", "no-store")
 		h.Set("X-Content-Type-Options", "nosniff")
 		h.Set("X-Frame-Options", "DENY")
 		h.Set("Referrer-Policy", "no-referrer")

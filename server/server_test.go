@@ -978,6 +978,31 @@ func TestSecureHeaders(t *testing.T) {
 	}
 }
 
+// TestCacheControl checks that a browser shows no list of earlier.
+func TestCacheControl(t *testing.T) {
+	s := newExportServer(t, nil, &exporting{}, func(c *Config) { c.Data = t.TempDir() })
+	for path, want := range map[string]string{
+		"/models": "no-store", "/models/demo": "no-store", "/backends": "no-store", "/benchmarks": "no-store", "/livez": "no-store", "/readyz": "no-store",
+		"/metrics": "no-store", "/openapi.yaml": "no-store", "/docs": "no-store", "/nothing": "no-store", "/": "no-cache", "/models/demo/export?format=json": "no-cache",
+	} {
+		resp := s.get(t, path)
+		if got := resp.Header.Get("Cache-Control"); got != want {
+			t.Errorf("%s: Cache-Control %q, want %q", path, got, want)
+		}
+		if want == "no-store" {
+			continue
+		}
+		r := httptest.NewRequest(http.MethodGet, path, nil)
+		r.Header.Set("If-None-Match", resp.Header.Get("ETag"))
+		if again := s.do(t, r); again.StatusCode != http.StatusNotModified || again.Header.Get("Cache-Control") != want {
+			t.Errorf("%s with its ETag: %d, Cache-Control %q, want 304, %q", path, again.StatusCode, again.Header.Get("Cache-Control"), want)
+		}
+	}
+	if got := s.post(t, "", jpegFile(t)).Header.Get("Cache-Control"); got != "no-store" {
+		t.Errorf("/classify: Cache-Control %q", got)
+	}
+}
+
 // TestProblemPages checks that every row of the table has a page and stands in
 // the contract with its status and title, and that the contract has no others.
 func TestProblemPages(t *testing.T) {
