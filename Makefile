@@ -19,7 +19,7 @@ help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 run: build runtimes ## build, fetch what runtimes can be had, serve on 127.0.0.1:8080
-	bin/api serve
+	bin/api serve --token-file "$(CURDIR)/.token"
 
 build: $(FORWARD_ARCHIVE) ## build bin/api
 ifeq ($(FORWARD_ARCHIVE),)

@@ -78,7 +78,7 @@ var problems = []problem{
 
 	{errChangesDisabled, "changes-disabled", http.StatusForbidden, "Changes are switched off",
 		"The request would change the models folder or the runs of benchmarks, and this server was started without a token, so that it takes no changes from anybody.",
-		"Start the server with --token-file FILE, a file that holds a token of at least 16 characters."},
+		"Start the server with --token-file FILE, a file that holds a token of at least 16 characters; where there is none, it is made."},
 	{errToken, "token-required", http.StatusUnauthorized, "Token required",
 		"The request would change the models folder or the runs of benchmarks, and does not bear this server's token.",
 		"Send the token in the file that the server was started with: -H \"Authorization: Bearer $(cat token)\"."},

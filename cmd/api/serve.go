@@ -4,16 +4,18 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
+	"net/url"
 	"os"
 	"os/signal"
 	"path/filepath"
-	"strings"
 	"syscall"
 	"time"
 
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
+	"golang.org/x/term"
 
 	"edgevit/backend"
 	"edgevit/checkpoint"
@@ -33,7 +35,7 @@ type serveCmd struct {
 	Queue         int           `help:"Requests that may wait for one model on one target." default:"64" env:"EDGEVIT_QUEUE"`
 	Deadline      time.Duration `help:"Longest time from a request to its answer." default:"30s" env:"EDGEVIT_DEADLINE"`
 	AllowedHosts  []string      `help:"Host names that requests may use beside loopback ones and IP addresses." placeholder:"NAME" env:"EDGEVIT_ALLOWED_HOSTS"`
-	TokenFile     string        `help:"File with the token, 16 characters or more, of those who may add and remove models and run benchmarks. Default: nobody may." placeholder:"FILE" env:"EDGEVIT_TOKEN_FILE" type:"path"`
+	TokenFile     string        `help:"File with the token, 16 characters or more, of those who may add and remove models and run benchmarks; made where it does not exist. Default: nobody may." placeholder:"FILE" env:"EDGEVIT_TOKEN_FILE" type:"path"`
 	MaxCheckpoint int64         `name:"max-checkpoint-bytes" help:"Largest checkpoint that is taken in, in bytes." default:"${max_checkpoint}" env:"EDGEVIT_MAX_CHECKPOINT_BYTES"`
 	MaxBytes      int64         `help:"Largest body in bytes." default:"${max_bytes}" env:"EDGEVIT_MAX_BYTES"`
 	MaxPixels     int           `help:"Largest image in pixels." default:"${max_pixels}" env:"EDGEVIT_MAX_PIXELS"`
@@ -88,9 +90,12 @@ func (c *serveCmd) Run(ctx context.Context, s std) error {
 	}
 	limits := preprocess.DefaultLimits()
 	limits.Bytes, limits.Pixels, limits.Side, limits.Scans, limits.DecodeTime = c.MaxBytes, c.MaxPixels, c.MaxSide, c.MaxScans, c.DecodeTime
-	token, err := readToken(c.TokenFile)
+	token, created, err := loadToken(c.TokenFile)
 	if err != nil {
 		return err
+	}
+	if created {
+		log.Info("a new token was made", zap.String("file", c.TokenFile))
 	}
 	srv, err := server.New(server.Config{
 		Log: log, Registry: &backend.Default, ModelsDir: c.Models, Demo: demo.Model,
@@ -113,26 +118,30 @@ func (c *serveCmd) Run(ctx context.Context, s std) error {
 			srv.Reload()
 		}
 	}()
-	address := "http://" + l.Addr().String()
-	fmt.Fprintf(s.out, "EdgeViT %s on %s (models: %s)\n\n  curl --data-binary @photo.jpg %s/classify\n\n", buildVersion(), address, c.Models, address)
+	fmt.Fprint(s.out, c.greeting(l.Addr(), token, isTerminal(s.out)))
 	return srv.Serve(ctx, l)
 }
 
-// readToken reads the token of those who may change the models; none where no
-// file is named.
-func readToken(path string) (string, error) {
-	if path == "" {
-		return "", nil
+// greeting says where the service is. A link that bears the token is for the
+// eyes at a terminal; standard output may also be a log that others read.
+func (c *serveCmd) greeting(at net.Addr, token string, terminal bool) string {
+	address := "http://" + at.String()
+	page := address + "/"
+	if tcp, ok := at.(*net.TCPAddr); ok && tcp.IP.IsUnspecified() { // no browser goes there
+		page = fmt.Sprintf("http://localhost:%d/", tcp.Port)
 	}
-	text, err := os.ReadFile(path)
-	if err != nil {
-		return "", fmt.Errorf("token file: %w", err)
+	switch {
+	case token != "" && terminal:
+		page += "#token=" + url.QueryEscape(token)
+	case token != "":
+		page += "  (asks for the token in " + c.TokenFile + ")"
 	}
-	token := strings.TrimSpace(string(text))
-	if token == "" {
-		return "", fmt.Errorf("token file %s is empty", path)
-	}
-	return token, nil
+	return fmt.Sprintf("EdgeViT %s on %s (models: %s)\n\n  curl --data-binary @photo.jpg %s/classify\n  dashboard: %s\n\n", buildVersion(), address, c.Models, address, page)
+}
+
+func isTerminal(w io.Writer) bool {
+	f, ok := w.(*os.File)
+	return ok && term.IsTerminal(int(f.Fd()))
 }
 
 // newLog writes one line an event to standard error.
