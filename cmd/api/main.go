@@ -49,6 +49,7 @@ type std struct{ out, err io.Writer }
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
+	context.AfterFunc(ctx, stop) // a second signal does not wait for what the first ends
 	os.Exit(run(ctx, os.Args[1:], std{os.Stdout, os.Stderr}))
 }
 
