@@ -13,7 +13,7 @@ TAGS = -tags tflite
 FORWARD_ARCHIVE = $(FORWARD)/libtensorflowlite_c.a
 endif
 
-.PHONY: help run build runtimes test check generate fuzz bench vuln clean
+.PHONY: help run build runtimes test check web generate fuzz bench vuln clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -38,6 +38,9 @@ test: $(FORWARD_ARCHIVE) ## run every tier of tests that this machine can run
 
 check: ## format, vet, staticcheck, generated files
 	test/check.sh
+
+web: ## make the dashboard from its sources, which needs npm
+	cd web && npm ci --ignore-scripts --loglevel=error && npm run -s generate && npx vite build --logLevel warn
 
 generate: ## write the generated files again
 	go generate ./api/... ./backend/purego/kernel

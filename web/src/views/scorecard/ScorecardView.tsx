@@ -1,0 +1,93 @@
+import type { Benchmark, BenchmarkSubject } from "../../api/client";
+import { DotPlot } from "../../charts/DotPlot";
+import { Marker } from "../../charts/Marker";
+import { Findings } from "../../parts/Findings";
+import { Origin, RunPicker } from "../../parts/RunPicker";
+import { Facts, num, Table } from "../../parts/Table";
+import { bytes, digits, interval, percent, when } from "../../state/format";
+import { href, type Route } from "../../state/address";
+import { mainFigure } from "./figure";
+
+/** Targets by figures, with the ratio to the best. */
+export function ScorecardView({ route }: { route: Route }) {
+  return <RunPicker view="scorecard" id={route.rest[0]}>{(run) => <Scorecard run={run} />}</RunPicker>;
+}
+
+export function Scorecard({ run }: { run: Benchmark }) {
+  const { summary, plan } = run;
+  if (!summary) return null;
+  return (
+    <>
+      <RunFacts run={run} />
+      {!summary.valid && <p class="problem">This run breaks a rule, so nothing in it is ranked; below stands which.</p>}
+      {plan.models.map((model) => <ModelCard key={model} run={run} model={model} subjects={summary.subjects.filter((s) => s.model === model)} />)}
+      <h2>Rules</h2>
+      <Findings findings={summary.findings} />
+    </>
+  );
+}
+
+export function RunFacts({ run }: { run: Benchmark }) {
+  const { plan } = run;
+  return (
+    <>
+      <p><Origin run={run} /></p>
+      <Facts
+        pairs={[
+          ["measured", when(run.created)],
+          ["scenario", `${plan.scenario}${plan.rate ? `, ${digits(plan.rate)} queries a second, p99 under ${digits(plan.bound_ms ?? 0)} ms` : ""}${plan.batch > 1 ? `, batches of ${plan.batch}` : ""}`],
+          ["threads", plan.threads],
+          ["blocks", `${plan.blocks}, each target once in each, in an order drawn anew`],
+          ["run", <><code>{run.id}</code> · <a href={`/benchmarks/${encodeURIComponent(run.id)}/bundle`} download>bundle with the raw samples</a></>],
+        ]}
+      />
+    </>
+  );
+}
+
+function ModelCard({ run, model, subjects }: { run: Benchmark; model: string; subjects: BenchmarkSubject[] }) {
+  const figure = mainFigure(run.plan.scenario);
+  const best = bestOf(subjects, figure);
+  const measured = subjects.filter((s) => !s.error);
+  const reference = subjects[0]?.label;
+  return (
+    <section aria-label={model}>
+      <h2><a href={href("models", [model])}>{model}</a></h2>
+      <DotPlot caption={`${figure.name} of each target with its 95 % interval; hollow where it does not count`} unit={figure.unit} dots={subjects.map((s) => ({ name: s.label, value: s.error ? undefined : figure.of(s), invalid: !s.valid }))} zero />
+      {measured.length > 1 && run.plan.scenario !== "server" && (
+        <DotPlot caption={`Time over that of ${reference} in the same block: the median of the blocks' ratios with its 95 % interval`} unit="ratio" dots={subjects.map((s) => ({ name: s.label, value: s.error || s.ratio.value === 0 ? undefined : s.ratio, invalid: !s.valid }))} mark={1} />
+      )}
+      <Table
+        caption={`${model}: figures with 95 % intervals`}
+        columns={["target", num("rank"), num("p50, ms"), num("p90, ms"), num("p99, ms"), { name: `ratio to ${reference ?? "the first"}`, number: true }, num("ratio to the best"), num("images/s"), num("GFLOP/s"), num("of the peak"), num("memory"), num("samples")]}
+        rows={subjects.map((s, i) => ({
+          key: s.label,
+          class: s.valid ? undefined : "invalid",
+          cells: s.error
+            ? [<><Marker i={i} /> {s.label}</>, "", <span class="bad">could not run: {s.error}</span>]
+            : [
+                <><Marker i={i} /> {s.label}</>,
+                s.rank ?? "not ranked",
+                interval(s.p50_ms),
+                interval(s.p90_ms),
+                interval(s.p99_ms),
+                s.ratio.value ? interval(s.ratio) : "",
+                best ? digits(best.cost(s) / best.value) : "",
+                interval(s.throughput),
+                s.gflops ? digits(s.gflops) : "",
+                s.peak_share === undefined ? "" : percent(s.peak_share),
+                s.resident_bytes.missing ? <abbr title={s.resident_bytes.missing}>not measured</abbr> : bytes(s.resident_bytes.value),
+                s.samples,
+              ],
+        }))}
+      />
+    </section>
+  );
+}
+
+function bestOf(subjects: BenchmarkSubject[], figure: ReturnType<typeof mainFigure>) {
+  const counted = subjects.filter((s) => !s.error && s.valid);
+  if (counted.length === 0) return undefined;
+  const cost = (s: BenchmarkSubject) => (figure.more ? 1 / figure.of(s).value : figure.of(s).value);
+  return { cost, value: Math.min(...counted.map(cost)) };
+}
