@@ -165,7 +165,7 @@ func TestExitCodes(t *testing.T) {
 		{"export without a file", "export " + tiny + " --format safetensors", exitUsage, "--out"},
 		{"serve with a short token", "serve --listen 127.0.0.1:0 --token-file " + short, exitUsage, "at least 16"},
 		{"serve with an empty token", "serve --listen 127.0.0.1:0 --token-file " + empty, exitUsage, "is empty"},
-		{"serve without its token", "serve --listen 127.0.0.1:0 --token-file " + dir + "/nothing", exitUsage, "token file"},
+		{"serve with a token in no folder", "serve --listen 127.0.0.1:0 --token-file " + dir + "/nothing/token", exitUsage, "token file"},
 		{"serve checkpoints of 1 TB", "serve --listen 127.0.0.1:0 --max-checkpoint-bytes 1000000000000", exitUsage, "largest checkpoint"},
 		{"preprocess a missing image", "preprocess nowhere.jpg --size 64 --out " + dir, exitNo, "nowhere.jpg"},
 		{"preprocess to no size", "preprocess " + cat + " --size 0 --out " + dir, exitUsage, "size 0"},
