@@ -27,7 +27,7 @@ ifeq ($(FORWARD_ARCHIVE),)
 endif
 	$(NATIVE) go build -trimpath $(TAGS) -ldflags "-X main.version=$(VERSION)" -o bin/api ./cmd/api
 
-runtimes: ## fetch the native libraries of onnx and tflite into .runtimes
+runtimes: ## fetch the runtimes of onnx, tflite and browsers into .runtimes
 	@runtimes/install.sh
 
 $(FORWARD)/libtensorflowlite_c.a: $(wildcard backend/tflite/forward/*)
