@@ -121,10 +121,12 @@ def files(root, split):
 
 
 def decode(path):
-    """An RGB picture as the service sees it: upright, alpha on white."""
+    """An RGB picture as the service sees it: upright, alpha on white, 16 bits cut to 8."""
     try:
         with Image.open(path) as im:
             im = ImageOps.exif_transpose(im)
+            if im.mode.startswith("I;16"):
+                im = Image.fromarray((np.asarray(im) >> 8).astype(np.uint8))
             if im.mode in ("RGBA", "LA", "PA") or "transparency" in im.info:
                 im = im.convert("RGBA")
                 im = Image.alpha_composite(Image.new("RGBA", im.size, "white"), im)

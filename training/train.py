@@ -22,7 +22,7 @@ from torch.nn import functional as F
 
 import data
 from augment import augment
-from edgevit import PRESETS, Config, EdgeViT
+from edgevit import PRESETS, EdgeViT
 
 
 def arguments():
