@@ -161,7 +161,10 @@ def main():
     labels = data.classes(root)
     preset = PRESETS[args.preset]
     config = replace(preset, classes=len(labels), size=args.size or preset.size, drop_path=args.drop_path)
-    config.check()
+    try:
+        config.check()
+    except ValueError as err:
+        raise SystemExit(f"train: {err}") from err
     print(f"reading pictures of {len(labels)} classes", file=sys.stderr)
     train, test = data.load_train(root, config.size), data.load_test(root, config.size, args.crop_ratio)
     images, targets = torch.from_numpy(train.images).to(device), torch.from_numpy(train.labels).to(device)
@@ -270,5 +273,5 @@ def main():
 if __name__ == "__main__":
     try:
         main()
-    except (data.DataError, ValueError) as err:
+    except data.DataError as err:
         raise SystemExit(f"train: {err}") from err
