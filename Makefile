@@ -13,10 +13,10 @@ TAGS = -tags tflite
 FORWARD_ARCHIVE = $(FORWARD)/libtensorflowlite_c.a
 endif
 
-.PHONY: help run build runtimes test check web generate fuzz bench vuln clean
+.PHONY: help run build runtimes test training-test check web generate fuzz bench vuln clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 run: build runtimes ## build, fetch what runtimes can be had, serve on 127.0.0.1:8080
 	bin/api serve --token-file "$(CURDIR)/.token"
@@ -35,6 +35,13 @@ $(FORWARD)/libtensorflowlite_c.a: $(wildcard backend/tflite/forward/*)
 
 test: $(FORWARD_ARCHIVE) ## run every tier of tests that this machine can run
 	NATIVE='$(NATIVE)' TAGS='$(TAGS)' test/run.sh
+
+TRAINING_VENV = $(CURDIR)/.venv/training
+
+training-test: ## hold training/ to the Go graph and preprocessing (installs PyTorch: 5.4 GB)
+	training/venv.sh $(TRAINING_VENV)
+	cd training && $(TRAINING_VENV)/bin/python -m unittest -q
+	EDGEVIT_PYTHON=$(TRAINING_VENV)/bin/python go test -count=1 ./training
 
 check: ## format, vet, staticcheck, generated files
 	test/check.sh
