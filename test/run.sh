@@ -62,6 +62,18 @@ library() {
 # python NAME: nothing if .venv/NAME is there, else what is missing.
 python() { [ -x ".venv/$1/bin/python" ] || echo "no .venv/$1: .ci/run shows how to make it"; }
 
+# chromium: nothing if it is there or could be installed, else what is missing.
+chromium() {
+	[ -x /usr/bin/chromium ] && return
+	if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
+		{ apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium; } >/dev/null 2>&1
+	fi
+	[ -x /usr/bin/chromium ] || echo "no /usr/bin/chromium: apt-get install chromium"
+}
+
+# device: nothing if the browsers' runtimes are there, else what is missing.
+device() { [ -e ".runtimes/$platform/web/litert/index.js" ] || echo "no browsers' runtimes: make runtimes"; }
+
 race_missing=$(have gcc)
 [ "$(go env CGO_ENABLED)" = 1 ] || race_missing="cgo is off"
 
@@ -82,6 +94,7 @@ tier "runtimes: race detector" "$race_missing$(library onnxruntime)$(library ten
 tier "python: exported ONNX in the checker and stock runtime" "$(python onnx)" env EDGEVIT_PYTHON="$PWD/.venv/onnx/bin/python" go test ./backend/onnx/export
 tier "python: exported TFLite in a stock runtime" "$(python tflite)" env EDGEVIT_PYTHON="$PWD/.venv/tflite/bin/python" go test ./backend/tflite/export
 tier "web: types, unit tests, what is built of it" "$(have npm)" test/web.sh
+tier "web: the page in Chromium, against the program" "$(have npm)$(chromium)$(library onnxruntime)$(library tensorflowlite)$(device)" test/browser.sh
 tier "container: Dockerfile" "$([ -x .venv/tools/bin/hadolint ] || have hadolint)" env PATH="$PWD/.venv/tools/bin:$PATH" hadolint Dockerfile
 
 printf '\n%-56s %-8s %s\n' tier result reason

@@ -137,7 +137,7 @@ function HeatMap({ caption, targets, pairs, value, show, shade }: {
   return (
     <Table
       caption={caption}
-      columns={["", ...targets.map((t) => num(t))]}
+      columns={["target", ...targets.map((t) => num(t))]}
       rows={targets.map((a) => ({
         key: a,
         cells: [

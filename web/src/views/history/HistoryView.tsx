@@ -61,7 +61,7 @@ function Runs({ route }: { route: Route }) {
           return (
             <Table
               caption={`${shown.length} of ${all.length} runs, the newest first`}
-              columns={["run", "state", "scenario", "models", "targets", "compare", "", ""]}
+              columns={["run", "state", "scenario", "models", "targets", "compare", "file", "remove"]}
               rows={shown.map((r) => ({
                 key: r.id,
                 cells: [

@@ -172,7 +172,7 @@ function Configuration({ config: c }: { config: NonNullable<Model["config"]> }) 
       <h3>Network</h3>
       <Table
         caption={`Stage by stage; layout ${c.layout}, input ${c.input_size} × ${c.input_size}`}
-        columns={["", num("stage 1"), num("stage 2"), num("stage 3"), num("stage 4")]}
+        columns={["setting", num("stage 1"), num("stage 2"), num("stage 3"), num("stage 4")]}
         rows={rows.map(([name, values]) => ({ key: name, cells: [name, ...values] }))}
       />
     </>
