@@ -1,5 +1,6 @@
 // Package demo embeds a small trained model: 1.7 million parameters, ten
-// classes of CIFAR-10, 64-pixel input, 83.3 % top-1 on its test split.
+// classes of CIFAR-10, 64-pixel input, 85.0 % top-1 on its test split. MODEL_CARD.md says how
+// it was made.
 package demo
 
 import (
