@@ -12,10 +12,11 @@ import (
 // may import beside itself. A tree ends in /…; the longest match counts.
 // What is missing may import nothing of the module.
 var arrows = map[string][]string{
-	"cmd/api":             {"server", "backend", "backend/…", "bench", "checkpoint", "compare", "export", "model", "model/demo", "npy", "preprocess"},
+	"cmd/api":             {"server", "backend", "backend/…", "bench", "checkpoint", "compare", "eval", "export", "model", "model/demo", "npy", "preprocess"},
 	"server":              {"api", "backend", "bench", "checkpoint", "compare", "export", "graph", "model", "npy", "preprocess", "web"},
 	"bench":               {"backend", "backend/purego/kernel", "compare", "graph", "model"},
 	"compare":             {"backend", "graph"},
+	"eval":                {"backend", "compare", "model", "preprocess"},
 	"export":              {"backend", "model"},
 	"model":               {"checkpoint", "graph"},
 	"examples/…":          {"backend", "backend/purego", "model", "model/demo", "preprocess"},
@@ -29,7 +30,7 @@ var arrows = map[string][]string{
 }
 
 // standardOnly may import nothing but the standard library.
-var standardOnly = []string{"checkpoint", "graph", "model", "compare", "export", "npy", "backend"}
+var standardOnly = []string{"checkpoint", "graph", "model", "compare", "eval", "export", "npy", "backend"}
 
 func TestArrows(t *testing.T) {
 	out, err := exec.Command("go", "list", "-f", "{{.ImportPath}} {{join .Imports \" \"}}", "./...").Output()

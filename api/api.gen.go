@@ -204,6 +204,9 @@ type BenchmarkPlan struct {
 
 	// Seed Seed of inputs, orders and arrivals.
 	Seed int64 `json:"seed"`
+
+	// Peers Names of other programs' models, which run on `onnx` only.
+	Peers []string `json:"peers,omitempty"`
 }
 
 // BenchmarkPlanScenario How queries arrive.
@@ -232,7 +235,7 @@ type BenchmarkSubject struct {
 	// Valid The figures count.
 	Valid bool `json:"valid"`
 
-	// Rank Among the model's valid targets, from 1.
+	// Rank Among the model's valid targets, from 1; in a run with peers, among all.
 	Rank *int `json:"rank,omitempty"`
 
 	// Samples How many queries were timed.
@@ -280,7 +283,7 @@ type BenchmarkSummary struct {
 	// Valid No rule is broken that concerns all of the run.
 	Valid bool `json:"valid"`
 
-	// Subjects Every model on every target, model by model.
+	// Subjects Every model on every target, model by model, and then the peers.
 	Subjects []BenchmarkSubject `json:"subjects"`
 
 	// Findings Rules that are broken and things to know.

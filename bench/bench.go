@@ -62,6 +62,9 @@ type Plan struct {
 	// first. A target may be there twice. Default: every available one, purego
 	// first.
 	Targets []string `json:"targets"`
+	// Peers are the names of other programs' models, in the order of
+	// Options.Peers. They run on PeerTarget only and are ranked among all.
+	Peers []string `json:"peers,omitempty"`
 	// Threads of one query. Default: backend.DefaultThreads.
 	Threads int `json:"threads"`
 	// Rate is the mean number of queries a second, Server only.
@@ -125,7 +128,8 @@ func (p Plan) Check() error {
 	}{
 		{"the number of models", float64(len(p.Models)), 1, maxNames},
 		{"the number of targets", float64(len(p.Targets)), 0, maxNames},
-		{"models times targets", float64(len(p.Models) * len(p.Targets)), 0, maxSubjects},
+		{"the number of peers", float64(len(p.Peers)), 0, maxNames},
+		{"models times targets and peers", float64(p.subjects()), 0, maxSubjects},
 		{"threads", float64(p.Threads), 1, maxThreads},
 		{"batch", float64(p.Batch), 1, maxBatch},
 		{"minimum duration in ms", p.MinDurationMS, 1, maxDurationMS},
@@ -137,10 +141,15 @@ func (p Plan) Check() error {
 			return bad("%s is %v, want %v to %v", field.name, field.value, field.low, field.high)
 		}
 	}
-	if slices.Contains(p.Models, "") || slices.Contains(p.Targets, "") {
+	if slices.Contains(p.Models, "") || slices.Contains(p.Targets, "") || slices.Contains(p.Peers, "") {
 		return bad("a model or target without a name")
 	}
-	if need := max(len(p.Models)*len(p.Targets), 1) * max(p.MinCount, p.Blocks); need > MaxSamples {
+	for i, name := range p.Peers {
+		if slices.Contains(p.Peers[:i], name) || slices.Contains(p.Models, name) {
+			return bad("two models are named %s", name)
+		}
+	}
+	if need := max(p.subjects(), 1) * max(p.MinCount, p.Blocks); need > MaxSamples {
 		return bad("%d samples in all, want at most %d", need, MaxSamples)
 	}
 	switch p.Scenario {
@@ -156,7 +165,7 @@ func (p Plan) Check() error {
 			return bad("bound is %v, want above 0 to %v ms", p.BoundMS, float64(maxDurationMS))
 		}
 		// The arrivals of one turn are drawn before it begins.
-		if n := p.Rate * p.MinDurationMS / 1000 * float64(max(len(p.Models)*len(p.Targets), 1)); n > MaxSamples/2 {
+		if n := p.Rate * p.MinDurationMS / 1000 * float64(max(p.subjects(), 1)); n > MaxSamples/2 {
 			return bad("about %.0f samples in all, want at most %d", n, MaxSamples/2)
 		}
 	default:
@@ -166,6 +175,22 @@ func (p Plan) Check() error {
 		return bad("batch is for the %s scenario", Offline)
 	}
 	return nil
+}
+
+// PeerTarget is the target of every peer.
+const PeerTarget = "onnx"
+
+// subjects is their number: every model on every target, and the peers.
+func (p Plan) subjects() int { return len(p.Models)*len(p.Targets) + len(p.Peers) }
+
+// subject is the model and target of subject i, and the subject that it is
+// related to: its model's first, for a peer the first of all.
+func (p Plan) subject(i int) (model, target string, reference int) {
+	if peer := i - len(p.Models)*len(p.Targets); peer >= 0 {
+		return p.Peers[peer], PeerTarget, 0
+	}
+	m, t := i/len(p.Targets), i%len(p.Targets)
+	return p.Models[m], p.Targets[t], m * len(p.Targets)
 }
 
 // turn is how long a target's turn in one block lasts: at least minMS and

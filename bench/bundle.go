@@ -9,6 +9,7 @@ import (
 	"io"
 	"math"
 	"regexp"
+	"slices"
 	"strconv"
 	"time"
 	"unicode"
@@ -37,15 +38,18 @@ type Bundle struct {
 	Finished time.Time `json:"finished"`
 	Plan     Plan      `json:"plan"`
 	// Models are those of the plan, in its order.
-	Models      []ModelFacts `json:"models"`
-	Environment Environment  `json:"environment"`
+	Models []ModelFacts `json:"models"`
+	// Peers are those of the plan, in its order.
+	Peers       []PeerFacts `json:"peers,omitempty"`
+	Environment Environment `json:"environment"`
 	// Disturbances is the number of requests that the program served meanwhile.
 	Disturbances int64 `json:"disturbances"`
 	// ProbeName says which instructions Probes used.
 	ProbeName string  `json:"probe_name"`
 	Probes    []Probe `json:"probes"`
 	// Subjects are every model on every target, model by model, in the plan's
-	// order; the first of a model is the one that its others are related to.
+	// order, and then the peers; the first of a model is the one that its others
+	// are related to, the first of all the one that peers are.
 	Subjects []Subject `json:"subjects"`
 	// Summary is made of the rest: a reader makes it anew.
 	Summary Summary `json:"summary"`
@@ -57,6 +61,16 @@ type ModelFacts struct {
 	Hash      string `json:"hash"`
 	Untrained bool   `json:"untrained"`
 	MACs      int64  `json:"macs"`
+}
+
+// PeerFacts identify another program's model by its file's sha256, with the
+// sides of its input and the number of classes, 0 where it could not be read.
+type PeerFacts struct {
+	Name    string `json:"name"`
+	Hash    string `json:"hash"`
+	Height  int    `json:"height"`
+	Width   int    `json:"width"`
+	Classes int    `json:"classes"`
 }
 
 // Probe is a measurement of the machine's peak in GFLOP/s, on one core and on
@@ -251,7 +265,7 @@ func (b *Bundle) check() error {
 		c.err = b.Plan.Check()
 	}
 	c.that(len(b.Plan.Targets) > 0, "a plan without targets")
-	for _, s := range append(b.Plan.Models, b.Plan.Targets...) {
+	for _, s := range slices.Concat(b.Plan.Models, b.Plan.Targets, b.Plan.Peers) {
 		c.text("a name of the plan", s)
 	}
 	c.that(len(b.Models) == len(b.Plan.Models), "%d models, the plan has %d", len(b.Models), len(b.Plan.Models))
@@ -259,6 +273,14 @@ func (b *Bundle) check() error {
 		c.that(i >= len(b.Plan.Models) || m.Name == b.Plan.Models[i], "model %d is not that of the plan", i)
 		c.that(hashForm.MatchString(m.Hash), "the hash of a model is %.80q", m.Hash)
 		c.number("MACs", float64(m.MACs), 0, maxFigure)
+	}
+	c.that(len(b.Peers) == len(b.Plan.Peers), "%d peers, the plan has %d", len(b.Peers), len(b.Plan.Peers))
+	for i, p := range b.Peers {
+		c.that(i >= len(b.Plan.Peers) || p.Name == b.Plan.Peers[i], "peer %d is not that of the plan", i)
+		c.that(hashForm.MatchString(p.Hash), "the hash of a peer is %.80q", p.Hash)
+		for _, v := range []int{p.Height, p.Width, p.Classes} {
+			c.number("a peer's shape", float64(v), 0, maxFigure)
+		}
 	}
 	b.Environment.check(&c)
 	c.number("disturbances", float64(b.Disturbances), 0, maxFigure)
@@ -270,14 +292,15 @@ func (b *Bundle) check() error {
 		c.number("peak of all cores", p.AllCores, 0, maxFigure)
 		c.number("cores of a probe", float64(p.Cores), 0, maxThreads)
 	}
-	c.that(len(b.Subjects) == len(b.Plan.Models)*len(b.Plan.Targets), "%d subjects, the plan has %d", len(b.Subjects), len(b.Plan.Models)*len(b.Plan.Targets))
+	c.that(len(b.Subjects) == b.Plan.subjects(), "%d subjects, the plan has %d", len(b.Subjects), b.Plan.subjects())
 	if c.err != nil {
 		return c.err
 	}
 	total := 0
 	for i := range b.Subjects {
 		s := &b.Subjects[i]
-		c.that(s.Model == b.Plan.Models[i/len(b.Plan.Targets)] && s.Target == b.Plan.Targets[i%len(b.Plan.Targets)], "subject %d is not that of the plan", i)
+		model, target, _ := b.Plan.subject(i)
+		c.that(s.Model == model && s.Target == target, "subject %d is not that of the plan", i)
 		total += s.check(&c, b.Plan)
 	}
 	c.that(total <= MaxSamples, "%d samples, at most %d", total, MaxSamples)

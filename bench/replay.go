@@ -16,11 +16,16 @@ type Change struct {
 	Ratio    Interval `json:"ratio"`
 }
 
-// CheckModels reports the first model that is not the one that the bundle was
-// measured with, to be asked before its plan is carried out again.
-func (b *Bundle) CheckModels(models []*model.Model) error {
-	if len(models) != len(b.Models) {
-		return fmt.Errorf("replay %s: %d models, the run has %d", b.ID, len(models), len(b.Models))
+// CheckModels reports the first model or peer that is not the one that the
+// bundle was measured with, to be asked before its plan is carried out again.
+func (b *Bundle) CheckModels(models []*model.Model, peers []Peer) error {
+	if len(models) != len(b.Models) || len(peers) != len(b.Peers) {
+		return fmt.Errorf("replay %s: %d models and %d peers, the run has %d and %d", b.ID, len(models), len(peers), len(b.Models), len(b.Peers))
+	}
+	for i, p := range peers {
+		if p.Hash != b.Peers[i].Hash {
+			return fmt.Errorf("replay %s: peer %s is %.12s here, the run was of %.12s", b.ID, b.Peers[i].Name, p.Hash, b.Peers[i].Hash)
+		}
 	}
 	for i, m := range models {
 		if m.Hash != b.Models[i].Hash {
@@ -35,11 +40,17 @@ func (b *Bundle) CheckModels(models []*model.Model) error {
 // not interleaved, so that a change may also be the machine's.
 func Changes(before, after *Bundle) []Change {
 	type key struct{ hash, label string }
+	hash := func(b *Bundle, i int) string {
+		if peer := i - len(b.Models)*len(b.Plan.Targets); peer >= 0 {
+			return b.Peers[peer].Hash
+		}
+		return b.Models[i/len(b.Plan.Targets)].Hash
+	}
 	subjects := func(b *Bundle) map[key]*Subject {
 		m := map[key]*Subject{}
 		for i := range b.Subjects {
 			if s := &b.Subjects[i]; s.Error == "" {
-				m[key{b.Models[i/len(b.Plan.Targets)].Hash, s.Label}] = s
+				m[key{hash(b, i), s.Label}] = s
 			}
 		}
 		return m
@@ -48,7 +59,7 @@ func Changes(before, after *Bundle) []Change {
 	changes := []Change{}
 	for i := range after.Subjects {
 		s := &after.Subjects[i]
-		was, ok := old[key{after.Models[i/len(after.Plan.Targets)].Hash, s.Label}]
+		was, ok := old[key{hash(after, i), s.Label}]
 		if !ok || s.Error != "" {
 			continue
 		}

@@ -16,6 +16,7 @@ import (
 	"edgevit/backend"
 	"edgevit/backend/purego/kernel"
 	"edgevit/compare"
+	"edgevit/graph"
 	"edgevit/model"
 )
 
@@ -25,6 +26,8 @@ type Options struct {
 	Registry *backend.Registry
 	// Version of the program, for the bundle.
 	Version string
+	// Peers are the models that the plan's Peers name.
+	Peers []Peer
 	// Progress is called, never twice at once, after every turn.
 	Progress func(Progress)
 	// Hold is called before every block and keeps other work of the program
@@ -33,6 +36,19 @@ type Options struct {
 	// Disturbances counts the requests that the program has served; a run
 	// during which it grows is marked.
 	Disturbances func() int64
+}
+
+// Peer is another program's model, of which only the way it is opened is known.
+type Peer struct {
+	// Name is that in figures. Hash is the sha256 of its file, in hex.
+	Name, Hash string
+	// Graph has the shape of the input and the number of classes; nil where
+	// Err is set.
+	Graph *graph.Graph
+	// Open opens the model with that many threads.
+	Open func(ctx context.Context, threads int) (*backend.Classifier, error)
+	// Err says why it cannot run.
+	Err error
 }
 
 // Progress is the news of one turn.
@@ -114,8 +130,13 @@ func Run(ctx context.Context, p Plan, models []*model.Model, o Options) (*Bundle
 			p.Models = append(p.Models, m.Name)
 		}
 	}
-	if len(p.Models) != len(models) {
-		return nil, fmt.Errorf("%w: %d names for %d models", ErrPlan, len(p.Models), len(models))
+	if p.Peers == nil {
+		for _, peer := range o.Peers {
+			p.Peers = append(p.Peers, peer.Name)
+		}
+	}
+	if len(p.Models) != len(models) || len(p.Peers) != len(o.Peers) {
+		return nil, fmt.Errorf("%w: %d names for %d models, %d for %d peers", ErrPlan, len(p.Models), len(models), len(p.Peers), len(o.Peers))
 	}
 	var err error
 	if p.Targets, err = ResolveTargets(ctx, o.Registry, p.Targets); err != nil {
@@ -135,6 +156,14 @@ func Run(ctx context.Context, p Plan, models []*model.Model, o Options) (*Bundle
 			}
 			b.Subjects = append(b.Subjects, Subject{Model: p.Models[i], Target: target, Label: label, Slices: []Slice{}})
 		}
+	}
+	for i, peer := range o.Peers {
+		f := PeerFacts{Name: p.Peers[i], Hash: peer.Hash}
+		if peer.Graph != nil {
+			f.Height, f.Width, f.Classes = peer.Graph.Input().H, peer.Graph.Input().W, peer.Graph.Classes()
+		}
+		b.Peers = append(b.Peers, f)
+		b.Subjects = append(b.Subjects, Subject{Model: p.Peers[i], Target: PeerTarget, Label: PeerTarget, Slices: []Slice{}})
 	}
 	r := run{bundle: b, plan: p, options: o, machine: m, energy: m.energy(), begin: time.Now()}
 	defer r.close()
@@ -220,7 +249,23 @@ func (r *run) open(ctx context.Context, models []*model.Model) error {
 	images := map[int][]float32{} // by length
 	for i := range r.bundle.Subjects {
 		s := &r.bundle.Subjects[i]
-		g := models[i/len(r.plan.Targets)].Graph
+		var g *graph.Graph
+		var openIt func(ctx context.Context) (*backend.Classifier, error)
+		if k := i - len(models)*len(r.plan.Targets); k >= 0 {
+			peer := r.options.Peers[k]
+			if peer.Err != nil {
+				s.Error = peer.Err.Error()
+				failed = append(failed, peer.Err)
+				continue
+			}
+			g = peer.Graph
+			openIt = func(ctx context.Context) (*backend.Classifier, error) { return peer.Open(ctx, r.plan.Threads) }
+		} else {
+			g = models[i/len(r.plan.Targets)].Graph
+			openIt = func(ctx context.Context) (*backend.Classifier, error) {
+				return r.options.Registry.Open(ctx, s.Target, g, backend.Options{Threads: r.plan.Threads})
+			}
+		}
 		size := g.Input().Len()
 		if images[size] == nil {
 			rng := mathrand.New(mathrand.NewPCG(r.plan.seed(forInputs, 0), 0))
@@ -230,9 +275,7 @@ func (r *run) open(ctx context.Context, models []*model.Model) error {
 			}
 			images[size] = x
 		}
-		c := &contestant{subject: s, images: images[size], batch: r.plan.Batch, open: func(ctx context.Context) (*backend.Classifier, error) {
-			return r.options.Registry.Open(ctx, s.Target, g, backend.Options{Threads: r.plan.Threads})
-		}}
+		c := &contestant{subject: s, images: images[size], batch: r.plan.Batch, open: openIt}
 		before := r.resident()
 		var err error
 		if c.openTime, err = c.openOnce(ctx); err == nil {

@@ -27,7 +27,8 @@ type SubjectSummary struct {
 	Label string `json:"label"`
 	Error string `json:"error,omitempty"`
 	// Valid says that neither the run nor this subject breaks a rule. Only
-	// then is there a Rank among the subjects of the model, from 1.
+	// then is there a Rank among the subjects of the model, from 1; in a run
+	// with peers, among all.
 	Valid bool `json:"valid"`
 	Rank  int  `json:"rank,omitempty"`
 	// Samples is their number. Percentiles are in milliseconds, of one query.
@@ -36,14 +37,16 @@ type SubjectSummary struct {
 	P90     Interval `json:"p90_ms"`
 	P99     Interval `json:"p99_ms"`
 	// Ratio is the median over the blocks of this subject's median over that
-	// of the model's first subject in the same block.
+	// of the model's first subject in the same block; of a peer's, the run's
+	// first.
 	Ratio Interval `json:"ratio"`
 	// Throughput is in images a second, the median over the blocks.
 	Throughput Interval `json:"throughput"`
 	// Open is the median time of opening a session in milliseconds; the zero
 	// value where it was not noted.
 	Open Interval `json:"open_ms,omitzero"`
-	// GFLOPS are 2 MACs a multiply-add at p50, Share those of the peak of as
+	// GFLOPS are 2 MACs a multiply-add at p50, 0 of a peer, whose MACs are not
+	// known, Share those of the peak of as
 	// many cores as the plan has threads; 0 on other devices, and in a browser,
 	// where nothing is probed and threads are each target's own.
 	GFLOPS float64 `json:"gflops"`
@@ -88,14 +91,17 @@ func Summarise(b *Bundle) Summary {
 	s.Findings = append(s.Findings, runFindings(b, one)...)
 	s.Valid = !slices.ContainsFunc(s.Findings, func(f Finding) bool { return f.Invalid })
 	for i := range b.Subjects {
-		subject, reference := &b.Subjects[i], &b.Subjects[i/len(b.Plan.Targets)*len(b.Plan.Targets)]
-		t := summariseSubject(b, subject, reference)
-		t.share(b, &s, subject)
+		subject := &b.Subjects[i]
+		_, _, reference := b.Plan.subject(i)
+		t := summariseSubject(b, subject, &b.Subjects[reference])
+		if m := i / len(b.Plan.Targets); m < len(b.Models) {
+			t.share(b, &s, subject, b.Models[m].MACs)
+		}
 		found := subjectFindings(b, subject, &t)
 		t.Valid = s.Valid && t.Error == "" && !slices.ContainsFunc(found, func(f Finding) bool { return f.Invalid })
 		s.Subjects, s.Findings = append(s.Subjects, t), append(s.Findings, found...)
 	}
-	rankSubjects(s.Subjects, b.Plan.Scenario)
+	rankSubjects(s.Subjects, b.Plan)
 	return s
 }
 
@@ -157,13 +163,12 @@ func medians(slices []Slice) []float64 {
 
 // share fills in GFLOPS and Share. A query's time in the Server scenario holds
 // waiting, and so has neither.
-func (t *SubjectSummary) share(b *Bundle, s *Summary, subject *Subject) {
+func (t *SubjectSummary) share(b *Bundle, s *Summary, subject *Subject, macs int64) {
 	p50 := max(t.P50.Value, clockStep)
 	if t.Error != "" || b.Plan.Scenario == Server {
 		return
 	}
-	model := b.Models[slices.Index(b.Plan.Models, subject.Model)]
-	t.GFLOPS = 2 * float64(model.MACs) * float64(b.Plan.Batch) / p50 / 1e6
+	t.GFLOPS = 2 * float64(macs) * float64(b.Plan.Batch) / p50 / 1e6
 	peak := s.PeakOneCore
 	if b.Plan.Threads > 1 {
 		peak = s.PeakAllCores
@@ -261,16 +266,19 @@ func subjectFindings(b *Bundle, subject *Subject, t *SubjectSummary) []Finding {
 }
 
 // rankSubjects ranks the valid subjects of each model by what the scenario is
-// about.
-func rankSubjects(all []SubjectSummary, scenario Scenario) {
-	byModel := map[string][]*SubjectSummary{}
+// about; where there are peers, which are there to be ranked with them, all.
+func rankSubjects(all []SubjectSummary, p Plan) {
+	groups := map[string][]*SubjectSummary{}
 	for i := range all {
-		if all[i].Valid {
-			byModel[all[i].Model] = append(byModel[all[i].Model], &all[i])
+		if group := all[i].Model; all[i].Valid {
+			if len(p.Peers) > 0 {
+				group = ""
+			}
+			groups[group] = append(groups[group], &all[i])
 		}
 	}
 	cost := func(t *SubjectSummary) float64 {
-		switch scenario {
+		switch p.Scenario {
 		case Server:
 			return t.P99.Value
 		case Offline:
@@ -278,7 +286,7 @@ func rankSubjects(all []SubjectSummary, scenario Scenario) {
 		}
 		return t.P90.Value
 	}
-	for _, group := range byModel {
+	for _, group := range groups {
 		for _, t := range group {
 			t.Rank = 1
 			for _, other := range group {

@@ -83,3 +83,54 @@ func TestCoverage(t *testing.T) {
 		t.Errorf("the interval held the median in %d of %d trials, want about 285", held, trials)
 	}
 }
+
+func TestWilson(t *testing.T) {
+	for _, row := range []struct {
+		k, n int
+		want Interval // bounds: the roots p of |k/n - p| = z √(p(1-p)/n)
+	}{
+		{0, 0, Interval{}},
+		{0, 10, Interval{0, 0, 0.277533}},
+		{10, 10, Interval{1, 0.722467, 1}},
+		{5, 10, Interval{0.5, 0.236593, 0.763407}},
+		{8333, 10000, Interval{0.8333, 0.825867, 0.840477}},
+	} {
+		got := Wilson(row.k, row.n)
+		for i, d := range []float64{got.Value - row.want.Value, got.Low - row.want.Low, got.High - row.want.High} {
+			if d > 1e-6 || d < -1e-6 {
+				t.Errorf("%d of %d: %v, want %v (%d)", row.k, row.n, got, row.want, i)
+			}
+		}
+	}
+}
+
+// TestPairedDifferenceCovers counts how often the interval holds the true
+// difference.
+func TestPairedDifferenceCovers(t *testing.T) {
+	rng := rand.New(rand.NewPCG(1, 2))
+	for _, p := range []struct{ gain, loss float64 }{{0.02, 0.05}, {0.1, 0.1}, {0.01, 0}} {
+		const n, runs = 300, 2000
+		held := 0
+		for range runs {
+			gained, lost := 0, 0
+			for range n {
+				switch u := rng.Float64(); {
+				case u < p.gain:
+					gained++
+				case u < p.gain+p.loss:
+					lost++
+				}
+			}
+			d := PairedDifference(gained, lost, n)
+			if d.Low <= p.gain-p.loss && p.gain-p.loss <= d.High {
+				held++
+			}
+		}
+		if share := float64(held) / runs; share < 0.935 {
+			t.Errorf("gain %v, loss %v: %.1f %% hold the difference", p.gain, p.loss, 100*share)
+		}
+	}
+	if d := PairedDifference(0, 0, 0); d != (Interval{}) {
+		t.Errorf("of none: %v", d)
+	}
+}

@@ -87,11 +87,18 @@ func Normalize(dst []float32, crop []uint8, s Spec) {
 }
 
 // Tensor writes the model's input to dst, [Size Size 3]: Crop, then Normalize.
-func (im *Image) Tensor(s Spec, dst []float32) error {
+func (im *Image) Tensor(s Spec, dst []float32) error { return im.tensor(s, dst, true) }
+
+// TensorNoAntialias is Tensor with a kernel that is not widened when an image
+// shrinks: what OpenCV's and TensorFlow's resize do by default, up to their
+// rounding. When it grows the result is Tensor's.
+func (im *Image) TensorNoAntialias(s Spec, dst []float32) error { return im.tensor(s, dst, false) }
+
+func (im *Image) tensor(s Spec, dst []float32, antialias bool) error {
 	if want := 3 * s.Size * s.Size; len(dst) != want {
 		return fmt.Errorf("preprocess: tensor of %d values for size %d, want %d", len(dst), s.Size, want)
 	}
-	crop, err := im.Crop(s)
+	crop, err := im.crop(s, antialias)
 	if err != nil {
 		return err
 	}

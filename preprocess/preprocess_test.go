@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"math"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -227,6 +228,34 @@ func BenchmarkPhoto(b *testing.B) {
 		}
 		if err := im.Tensor(good(), tensor); err != nil {
 			b.Fatal(err)
+		}
+	}
+}
+
+func TestNoAntialias(t *testing.T) {
+	weights := func(filter string, in, out, at int, antialias bool) (int, []int32) {
+		w := windows(filter, in, out, at, 1, antialias)[0]
+		return w.first, w.weights
+	}
+	// The sample lies between the inputs 3 and 4 of 0..7.
+	first, got := weights("bilinear", 8, 1, 0, false)
+	if first != 3 || len(got) != 2 || got[0] != 1<<(precision-1) || got[1] != got[0] {
+		t.Errorf("8 to 1: from %d, %v", first, got)
+	}
+	if first, got := weights("bilinear", 8, 1, 0, true); first != 0 || len(got) != 8 {
+		t.Errorf("8 to 1 antialiased: from %d, %v", first, got)
+	}
+	// Keys' cubic with a = -0.5 half-way between: -1/16, 9/16, 9/16, -1/16.
+	if first, got := weights("bicubic", 8, 1, 0, false); first != 2 || len(got) != 4 || got[0] != -(1<<precision)/16 || got[1] != (9<<precision)/16 {
+		t.Errorf("bicubic 8 to 1: from %d, %v", first, got)
+	}
+	for _, filter := range []string{"bilinear", "bicubic", "lanczos", "nearest"} {
+		for i := range 64 {
+			a, wa := weights(filter, 32, 64, i, true)
+			b, wb := weights(filter, 32, 64, i, false)
+			if a != b || !slices.Equal(wa, wb) {
+				t.Errorf("%s, 32 to 64, sample %d: %d %v, antialiased %d %v", filter, i, b, wb, a, wa)
+			}
 		}
 	}
 }

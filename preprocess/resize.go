@@ -54,13 +54,17 @@ type window struct {
 
 // windows are those of the n output samples from index from on, when in samples
 // are resized to out. Pillow: precompute_coeffs and normalize_coeffs_8bpc.
-func windows(name string, in, out, from, n int) []window {
+// Without antialias the kernel keeps its width, so that shrinking skips samples.
+func windows(name string, in, out, from, n int, antialias bool) []window {
 	if name == nearest {
 		return nearestWindows(in, out, from, n)
 	}
 	f := filters[name]
 	scale := float64(in) / float64(out)
-	stretch := max(scale, 1) // antialiasing: the kernel grows when shrinking
+	stretch := 1.0
+	if antialias {
+		stretch = max(scale, 1) // the kernel grows when shrinking
+	}
 	support := f.support * stretch
 
 	ws := make([]window, n)
@@ -146,7 +150,9 @@ func cropOffset(side, crop int) int {
 // Crop resizes the upright image and crops it: the result, [Size Size 3] RGB,
 // is what torchvision's Resize and CenterCrop make of a PIL image. Only the
 // pixels of the crop are computed. The only errors are Validate's.
-func (im *Image) Crop(s Spec) ([]uint8, error) {
+func (im *Image) Crop(s Spec) ([]uint8, error) { return im.crop(s, true) }
+
+func (im *Image) crop(s Spec, antialias bool) ([]uint8, error) {
 	if err := s.Validate(); err != nil {
 		return nil, err
 	}
@@ -157,8 +163,8 @@ func (im *Image) Crop(s Spec) ([]uint8, error) {
 		width, height = height, width
 	}
 	rw, rh, left, top := s.placement(width, height)
-	across := windows(s.Filter, width, rw, left, s.Size)
-	down := windows(s.Filter, height, rh, top, s.Size)
+	across := windows(s.Filter, width, rw, left, s.Size, antialias)
+	down := windows(s.Filter, height, rh, top, s.Size, antialias)
 	switch im.Orientation {
 	case 2, 3, 6, 7:
 		flip(across, width)

@@ -3,6 +3,8 @@ package preprocess
 import (
 	"bytes"
 	"encoding/binary"
+	"path/filepath"
+	"slices"
 	"strings"
 )
 
@@ -149,4 +151,12 @@ func isSVG(data []byte) bool {
 	return bytes.HasPrefix(text, []byte("<svg")) ||
 		bytes.HasPrefix(text, []byte("<?xml")) && bytes.Contains(text, []byte("<svg")) ||
 		bytes.HasPrefix(text, []byte("<!--")) && bytes.Contains(text, []byte("<svg"))
+}
+
+var extensions = []string{".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff"}
+
+// ImageName says whether a file's name ends as that of an image that Decode
+// reads.
+func ImageName(name string) bool {
+	return slices.Contains(extensions, strings.ToLower(filepath.Ext(name)))
 }

@@ -86,7 +86,7 @@ func try(d device) error {
 	if err := export.Write(&file, g, export.Options{Batch: 1}); err != nil {
 		return err
 	}
-	s, err := newSession(file.Bytes(), []string{export.OutputName}, d, 1, false)
+	s, err := newSession(file.Bytes(), export.InputName, []string{export.OutputName}, d, 1, false)
 	if err != nil {
 		return err
 	}
@@ -94,7 +94,7 @@ func try(d device) error {
 }
 
 // newSession opens an ONNX file on d.
-func newSession(file []byte, outputs []string, d device, threads int, strict bool) (*ort.DynamicAdvancedSession, error) {
+func newSession(file []byte, input string, outputs []string, d device, threads int, strict bool) (*ort.DynamicAdvancedSession, error) {
 	o, err := ort.NewSessionOptions()
 	if err != nil {
 		return nil, nativeError(err)
@@ -119,7 +119,7 @@ func newSession(file []byte, outputs []string, d device, threads int, strict boo
 			return nil, nativeError(err)
 		}
 	}
-	s, err := ort.NewDynamicAdvancedSessionWithONNXData(file, []string{export.InputName}, outputs, o)
+	s, err := ort.NewDynamicAdvancedSessionWithONNXData(file, []string{input}, outputs, o)
 	return s, nativeError(err)
 }
 

@@ -62,10 +62,10 @@ func TestPeer(t *testing.T) {
 	defer out.Destroy()
 	open := []func() (*ort.DynamicAdvancedSession, error){
 		func() (*ort.DynamicAdvancedSession, error) {
-			return peerSession(own.Bytes(), export.InputName, export.OutputName)
+			return openPeerFile(own.Bytes(), export.InputName, export.OutputName)
 		},
 		func() (*ort.DynamicAdvancedSession, error) {
-			return peerSession(peer, inputs[0].Name, outputs[0].Name)
+			return openPeerFile(peer, inputs[0].Name, outputs[0].Name)
 		},
 	}
 
@@ -102,8 +102,8 @@ func TestPeer(t *testing.T) {
 	t.Logf("ours/peer %.4f, 95 %% interval %.4f to %.4f", r.Value, r.Low, r.High)
 }
 
-// peerSession opens a file with the settings of newSession.
-func peerSession(file []byte, input, output string) (*ort.DynamicAdvancedSession, error) {
+// openPeerFile opens a file with the settings of newSession.
+func openPeerFile(file []byte, input, output string) (*ort.DynamicAdvancedSession, error) {
 	o, err := ort.NewSessionOptions()
 	if err != nil {
 		return nil, err

@@ -25,8 +25,10 @@ type session struct {
 	device  device
 	threads int
 	// batch is how many images one call of the runtime takes at most.
-	batch  int
-	native *ort.DynamicAdvancedSession
+	batch int
+	// channelsLast: the file takes [N H W C], as images come, not [N C H W].
+	channelsLast bool
+	native       *ort.DynamicAdvancedSession
 	// strict: all nodes are on the device.
 	strict bool
 	// bytes is the size of the model as it was handed to the runtime.
@@ -72,10 +74,10 @@ func (Backend) Open(ctx context.Context, g *graph.Graph, o backend.Options) (bac
 	// The runtime does not tell where it placed nodes, but whether it can place
 	// all of them: so the strict way is tried first.
 	outputs := []string{export.OutputName}
-	s.native, err = newSession(file.Bytes(), outputs, d, s.threads, true)
+	s.native, err = newSession(file.Bytes(), export.InputName, outputs, d, s.threads, true)
 	if errors.Is(err, backend.ErrUnsupported) && !o.Strict {
 		s.strict = false
-		s.native, err = newSession(file.Bytes(), outputs, d, s.threads, false)
+		s.native, err = newSession(file.Bytes(), export.InputName, outputs, d, s.threads, false)
 	}
 	if err != nil {
 		return nil, err
@@ -103,13 +105,13 @@ func (s *session) Run(ctx context.Context, in, out []float32) error {
 		for i := 0; i < n; i += s.batch {
 			part := min(s.batch, n-i)
 			for j := range part {
-				channelsFirst(b.in[j*size:][:size], in[(i+j)*size:][:size], s.graph.Input().C)
+				s.fill(b.in[j*size:][:size], in[(i+j)*size:][:size])
 			}
 			output, err := tensor(b.out, part, classes)
 			if err != nil {
 				return err
 			}
-			err = b.run(s.native, s.graph.Input(), part, []ort.Value{output})
+			err = b.run(s.native, s.shape(part), []ort.Value{output})
 			if err := errors.Join(err, nativeError(output.Destroy())); err != nil {
 				return err
 			}
@@ -135,6 +137,24 @@ func interruptible(ctx context.Context, options *ort.RunOptions, f func() error)
 		return nativeError(err)
 	}
 	return ctx.Err()
+}
+
+// fill copies an image, [H W C], in the file's layout.
+func (s *session) fill(dst, src []float32) {
+	if s.channelsLast {
+		copy(dst, src)
+		return
+	}
+	channelsFirst(dst, src, s.graph.Input().C)
+}
+
+// shape is that of n images in the file's layout.
+func (s *session) shape(n int) []int {
+	image := s.graph.Input()
+	if s.channelsLast {
+		return []int{n, image.H, image.W, image.C}
+	}
+	return []int{n, image.C, image.H, image.W}
 }
 
 // channelsFirst copies an image [H W C] as [C H W].
@@ -197,9 +217,10 @@ func (s *session) give(b *buffer) {
 	b.options.Destroy() // fails only the second time
 }
 
-// run takes the first images in the buffer through a native session.
-func (b *buffer) run(native *ort.DynamicAdvancedSession, image graph.Shape, images int, outputs []ort.Value) error {
-	input, err := tensor(b.in, images, image.C, image.H, image.W)
+// run takes the first images in the buffer, of that shape, through a native
+// session.
+func (b *buffer) run(native *ort.DynamicAdvancedSession, shape []int, outputs []ort.Value) error {
+	input, err := tensor(b.in, shape...)
 	if err != nil {
 		return err
 	}
@@ -232,7 +253,7 @@ func (s *session) Trace(ctx context.Context, in []float32) ([]backend.NodeTrace,
 		return nil, err
 	}
 	defer s.give(b)
-	channelsFirst(b.in, in, s.graph.Input().C)
+	s.fill(b.in, in)
 	outputs := make([]ort.Value, len(s.graph.Nodes)-1)
 	defer func() {
 		for _, v := range outputs {
@@ -242,7 +263,7 @@ func (s *session) Trace(ctx context.Context, in []float32) ([]backend.NodeTrace,
 		}
 	}()
 	err = interruptible(ctx, b.options, func() error {
-		return b.run(tracer, s.graph.Input(), 1, outputs)
+		return b.run(tracer, s.shape(1), outputs)
 	})
 	if err != nil {
 		return nil, err
@@ -267,7 +288,7 @@ func (s *session) openTracer() (*ort.DynamicAdvancedSession, error) {
 	for _, n := range s.graph.Nodes[1:] {
 		outputs = append(outputs, export.ValueName(n))
 	}
-	return newSession(file.Bytes(), outputs, s.device, s.threads, s.strict)
+	return newSession(file.Bytes(), export.InputName, outputs, s.device, s.threads, s.strict)
 }
 
 // Describe implements backend.Describer. On other devices than the CPU the

@@ -28,3 +28,19 @@ func (Backend) Open(_ context.Context, _ *graph.Graph, o backend.Options) (backe
 	}
 	return nil, fmt.Errorf("%w: %s", backend.ErrUnavailable, noCgo)
 }
+
+// Peer is a classifier in an .onnx file of another program.
+type Peer struct{}
+
+// ReadPeer reports ErrUnavailable.
+func ReadPeer([]byte) (*Peer, error) {
+	return nil, fmt.Errorf("%w: %s", backend.ErrUnavailable, noCgo)
+}
+
+// Graph is nil.
+func (*Peer) Graph() *graph.Graph { return nil }
+
+// Open reports ErrUnavailable.
+func (*Peer) Open(context.Context, int) (*backend.Classifier, error) {
+	return nil, fmt.Errorf("%w: %s", backend.ErrUnavailable, noCgo)
+}

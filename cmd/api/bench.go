@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
 	"encoding/csv"
 	"errors"
 	"fmt"
@@ -17,6 +18,7 @@ import (
 	"github.com/schollz/progressbar/v3"
 
 	"edgevit/backend"
+	"edgevit/backend/onnx"
 	"edgevit/bench"
 	"edgevit/model"
 )
@@ -24,6 +26,7 @@ import (
 type benchCmd struct {
 	Models      []string       `help:"Models: served names, checkpoints, demo, random:xxs|xs|s." default:"random:xxs" placeholder:"A,B"`
 	Targets     []string       `help:"Targets, the one that others are related to first; one may be named twice. Default: every one that is available here." placeholder:"X,Y"`
+	Peer        []string       `help:"Other programs' .onnx files, to be measured and ranked beside the models: one image in, one row of logits out." placeholder:"FILE,FILE" type:"existingfile"`
 	Threads     int            `help:"CPU threads of a query; 0: min(cores, 4)." placeholder:"N"`
 	Scenario    bench.Scenario `help:"single-stream: one query after another. server: queries at random times. offline: batches." enum:"single-stream,server,offline" default:"single-stream"`
 	Rate        float64        `help:"Queries a second of the server scenario." placeholder:"R"`
@@ -46,6 +49,7 @@ type benchOutput struct {
 	Created      time.Time          `json:"created"`
 	Plan         bench.Plan         `json:"plan"`
 	Models       []bench.ModelFacts `json:"models"`
+	Peers        []bench.PeerFacts  `json:"peers,omitempty"`
 	Environment  bench.Environment  `json:"environment"`
 	Disturbances int64              `json:"disturbances"`
 	ProbeName    string             `json:"probe_name"`
@@ -75,12 +79,16 @@ func (c *benchCmd) Run(ctx context.Context, s std) error {
 		}
 		models = append(models, m)
 	}
+	peers, err := openPeers(c.Peer)
+	if err != nil {
+		return err
+	}
 	if before != nil {
-		if err := before.CheckModels(models); err != nil {
+		if err := before.CheckModels(models, peers); err != nil {
 			return err
 		}
 	}
-	b, err := c.measure(ctx, s, plan, models)
+	b, err := c.measure(ctx, s, plan, models, peers)
 	if err != nil {
 		return err
 	}
@@ -89,7 +97,7 @@ func (c *benchCmd) Run(ctx context.Context, s std) error {
 			return err
 		}
 	}
-	o := benchOutput{b.ID, b.Created, b.Plan, b.Models, b.Environment, b.Disturbances, b.ProbeName, b.Summary, nil}
+	o := benchOutput{b.ID, b.Created, b.Plan, b.Models, b.Peers, b.Environment, b.Disturbances, b.ProbeName, b.Summary, nil}
 	if before != nil {
 		o.Replay = &benchReplay{before.ID, bench.Changes(before, b)}
 	}
@@ -136,6 +144,9 @@ func (c *benchCmd) plan(ctx context.Context) (bench.Plan, *bench.Bundle, error) 
 	if p.Seed == 0 {
 		p.Seed = rand.Uint64() >> 11 // JSON's numbers hold 53 bits
 	}
+	for _, file := range c.Peer {
+		p.Peers = append(p.Peers, filepath.Base(file))
+	}
 	p = p.WithDefaults()
 	var err error
 	if p.Targets, err = bench.ResolveTargets(ctx, &backend.Default, p.Targets); err != nil {
@@ -145,7 +156,7 @@ func (c *benchCmd) plan(ctx context.Context) (bench.Plan, *bench.Bundle, error) 
 }
 
 // measure holds the machine, and keeps the run beside the others.
-func (c *benchCmd) measure(ctx context.Context, s std, plan bench.Plan, models []*model.Model) (*bench.Bundle, error) {
+func (c *benchCmd) measure(ctx context.Context, s std, plan bench.Plan, models []*model.Model, peers []bench.Peer) (*bench.Bundle, error) {
 	store, err := bench.OpenStore(c.Data)
 	if err != nil {
 		return nil, err
@@ -156,7 +167,7 @@ func (c *benchCmd) measure(ctx context.Context, s std, plan bench.Plan, models [
 		return nil, err
 	}
 	var bar *progressbar.ProgressBar
-	b, err := bench.Run(ctx, plan, models, bench.Options{Version: buildVersion(), Progress: func(p bench.Progress) {
+	b, err := bench.Run(ctx, plan, models, bench.Options{Version: buildVersion(), Peers: peers, Progress: func(p bench.Progress) {
 		if bar == nil {
 			bar = progressbar.NewOptions(p.Total, progressbar.OptionSetWriter(s.err), progressbar.OptionShowCount(),
 				progressbar.OptionClearOnFinish(), progressbar.OptionThrottle(100*time.Millisecond))
@@ -170,6 +181,26 @@ func (c *benchCmd) measure(ctx context.Context, s std, plan bench.Plan, models [
 		return nil, err
 	}
 	return b, nil
+}
+
+// openPeers reads .onnx files. One that cannot be run has its reason in it; the
+// error is that of reading a file.
+func openPeers(files []string) ([]bench.Peer, error) {
+	var peers []bench.Peer
+	for _, file := range files {
+		data, err := os.ReadFile(file)
+		if err != nil {
+			return nil, err
+		}
+		p := bench.Peer{Name: filepath.Base(file), Hash: fmt.Sprintf("%x", sha256.Sum256(data))}
+		if o, err := onnx.ReadPeer(data); err != nil {
+			p.Err = err
+		} else {
+			p.Graph, p.Open = o.Graph(), o.Open
+		}
+		peers = append(peers, p)
+	}
+	return peers, nil
 }
 
 func writeBundle(path string, b *bench.Bundle) error {
@@ -204,13 +235,18 @@ const mega = 1e6
 func (o benchOutput) print(w io.Writer) error {
 	p := o.Plan
 	fmt.Fprintf(w, "%s, threads %d, %d blocks, seed %d, run %s\n", p.Scenario, p.Threads, p.Blocks, p.Seed, o.ID)
-	several := len(o.Models) > 1
+	several := len(o.Models)+len(o.Peers) > 1
 	for _, m := range o.Models {
 		note := ""
 		if m.Untrained {
 			note = ", untrained"
 		}
 		fmt.Fprintf(w, "%s: %.12s, %.1f M multiply-adds an image%s\n", m.Name, m.Hash, float64(m.MACs)/1e6, note)
+	}
+	for _, m := range o.Peers {
+		if m.Classes > 0 { // else a finding has the reason
+			fmt.Fprintf(w, "%s: %.12s, %d x %d pixels, %d classes, multiply-adds not known\n", m.Name, m.Hash, m.Width, m.Height, m.Classes)
+		}
 	}
 	fmt.Fprintln(w)
 	t := newTable(w)
@@ -329,6 +365,9 @@ func (o benchOutput) csv(w io.Writer) error {
 	}
 	hashes := map[string]string{}
 	for _, m := range o.Models {
+		hashes[m.Name] = m.Hash
+	}
+	for _, m := range o.Peers {
 		hashes[m.Name] = m.Hash
 	}
 	for _, r := range o.Summary.Subjects {

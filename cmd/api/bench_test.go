@@ -131,3 +131,42 @@ func TestBenchUsage(t *testing.T) {
 		}
 	}
 }
+
+// TestBenchPeers takes the demo model as another program's file. Without ONNX
+// Runtime its row has the reason.
+func TestBenchPeers(t *testing.T) {
+	_, model := golden(t, "tiny/official.pth", "tiny/input.npy", "tiny/logits.npy")
+	dir := t.TempDir()
+	file, junk := filepath.Join(dir, "peer.onnx"), filepath.Join(dir, "junk.onnx")
+	if code, _, errs := call(t, "export", "demo", "--format", "onnx", "--out", file); code != exitYes {
+		t.Fatalf("export: exit %d: %s", code, errs)
+	}
+	if err := os.WriteFile(junk, []byte("junk"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	code, out, errs := call(t, strings.Fields("bench --models "+model+" --targets purego --peer "+file+","+junk+" --json --data "+dir+short)...)
+	if code != exitNo { // for the junk
+		t.Fatalf("exit %d: %s", code, errs)
+	}
+	var o benchOutput
+	decode(t, out, &o)
+	all := o.Summary.Subjects
+	if len(all) != 3 || all[1].Model != "peer.onnx" || all[1].Label != "onnx" || all[2].Model != "junk.onnx" || all[2].Error == "" || len(o.Peers) != 2 || len(o.Peers[0].Hash) != 64 {
+		t.Fatalf("%+v, %+v", o.Peers, all)
+	}
+	if p := all[1]; p.Error == "" && (p.Samples < 36 || p.GFLOPS != 0 || o.Peers[0].Width != 64 || o.Peers[0].Classes != 10) {
+		t.Errorf("%+v, %+v", o.Peers[0], p)
+	}
+	code, out, _ = call(t, strings.Fields("bench --models "+model+" --targets purego --peer "+junk+" --data "+dir+short)...)
+	if code != exitNo || !strings.Contains(out, "junk.onnx onnx") || !strings.Contains(out, "could not run") {
+		t.Errorf("table: exit %d\n%s", code, out)
+	}
+	for _, row := range [][2]string{
+		{"--peer nowhere.onnx", "nowhere.onnx"},
+		{"--targets purego --peer " + junk + "," + junk, "two models are named junk.onnx"},
+	} {
+		if code, _, errs := call(t, strings.Fields("bench "+row[0])...); code != exitUsage || !strings.Contains(errs, row[1]) {
+			t.Errorf("%s: exit %d: %s", row[0], code, errs)
+		}
+	}
+}

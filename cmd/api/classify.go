@@ -9,7 +9,6 @@ import (
 	"math"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"time"
 
@@ -221,7 +220,7 @@ func expand(args []string) ([]string, error) {
 			}
 			found := false
 			for _, e := range entries {
-				if !e.IsDir() && imageName(e.Name()) {
+				if !e.IsDir() && preprocess.ImageName(e.Name()) {
 					files = append(files, filepath.Join(path, e.Name()))
 					found = true
 				}
@@ -232,10 +231,4 @@ func expand(args []string) ([]string, error) {
 		}
 	}
 	return files, nil
-}
-
-var imageExtensions = []string{".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff"}
-
-func imageName(name string) bool {
-	return slices.Contains(imageExtensions, strings.ToLower(filepath.Ext(name)))
 }

@@ -35,6 +35,7 @@ type cli struct {
 	Convert    convertCmd    `cmd:"" help:"Write a checkpoint as .safetensors, with labels and preprocessing in its metadata."`
 	Verify     verifyCmd     `cmd:"" help:"Check that targets give the logits that PyTorch gave: is this deployment my model?"`
 	Compare    compareCmd    `cmd:"" help:"Run photographs on several targets and show how closely they agree."`
+	Eval       evalCmd       `cmd:"" help:"Measure how often a model is right on images with known classes, on several targets."`
 	Bench      benchCmd      `cmd:"" help:"Measure targets against each other, by MLPerf's scenarios, and keep the run."`
 	Profile    profileCmd    `cmd:"" help:"Show where the time of a run goes, step by step, beside the machine's peak."`
 	Export     exportCmd     `cmd:"" help:"Write a checkpoint in another program's format: onnx, tflite, safetensors."`

@@ -765,6 +765,8 @@ export interface components {
              * @description Seed of inputs, orders and arrivals.
              */
             seed: number;
+            /** @description Names of other programs' models, which run on `onnx` only. */
+            peers?: string[];
         };
         /** @description How far a run in progress is. */
         BenchmarkProgress: {
@@ -777,7 +779,7 @@ export interface components {
         BenchmarkSummary: {
             /** @description No rule is broken that concerns all of the run. */
             valid: boolean;
-            /** @description Every model on every target, model by model. */
+            /** @description Every model on every target, model by model, and then the peers. */
             subjects: components["schemas"]["BenchmarkSubject"][];
             /** @description Rules that are broken and things to know. */
             findings: components["schemas"]["Finding"][];
@@ -804,7 +806,7 @@ export interface components {
             error?: string;
             /** @description The figures count. */
             valid: boolean;
-            /** @description Among the model's valid targets, from 1. */
+            /** @description Among the model's valid targets, from 1; in a run with peers, among all. */
             rank?: number;
             /** @description How many queries were timed. */
             samples: number;

@@ -12,7 +12,7 @@ import { digits } from "../../state/format";
 import { useLoad } from "../../state/load";
 import { type Route } from "../../state/address";
 import { setQuery } from "../../state/route";
-import { RunFacts } from "../scorecard/ScorecardView";
+import { modelsOf, RunFacts } from "../scorecard/ScorecardView";
 
 /** The raw samples of a run: how they are distributed and how they went over time. */
 export function LatencyView({ route }: { route: Route }) {
@@ -31,7 +31,7 @@ function Latency({ run, log }: { run: Benchmark; log: boolean }) {
       <RunFacts run={run} />
       <Tick checked={log} onChange={(on) => setQuery({ x: on ? "" : "linear" })}>logarithmic times</Tick>
       <Await load={bundle} what="the raw samples">
-        {(b) => run.plan.models.map((model) => <Charts key={model} bundle={b} model={model} log={log} />)}
+        {(b) => modelsOf(b.subjects).map((model) => <Charts key={model} bundle={b} model={model} log={log} />)}
       </Await>
     </>
   );

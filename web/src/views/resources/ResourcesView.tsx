@@ -4,7 +4,7 @@ import { RunPicker } from "../../parts/RunPicker";
 import { num, Table } from "../../parts/Table";
 import { bytes, digits, interval } from "../../state/format";
 import type { Route } from "../../state/address";
-import { RunFacts } from "../scorecard/ScorecardView";
+import { modelsOf, RunFacts } from "../scorecard/ScorecardView";
 
 /** What a target takes beside time: memory, its start, energy; each with its meter. */
 export function ResourcesView({ route }: { route: Route }) {
@@ -21,12 +21,12 @@ const measured = (r: Reading) => !r.missing;
 const dot = (s: BenchmarkSubject, r: Reading, scale: number) => ({ name: s.label, value: s.error || !measured(r) ? undefined : { value: r.value / scale }, invalid: !s.valid });
 
 function Resources({ run }: { run: Benchmark }) {
-  const { summary, plan } = run;
+  const { summary } = run;
   if (!summary) return null;
   return (
     <>
       <RunFacts run={run} />
-      {plan.models.map((model) => {
+      {modelsOf(summary.subjects).map((model) => {
         const subjects = summary.subjects.filter((s) => s.model === model);
         return (
           <section key={model} aria-label={model}>

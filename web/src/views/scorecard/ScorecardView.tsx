@@ -14,18 +14,21 @@ export function ScorecardView({ route }: { route: Route }) {
 }
 
 export function Scorecard({ run }: { run: Benchmark }) {
-  const { summary, plan } = run;
+  const { summary } = run;
   if (!summary) return null;
   return (
     <>
       <RunFacts run={run} />
       {!summary.valid && <p class="problem">This run breaks a rule, so nothing in it is ranked; below stands which.</p>}
-      {plan.models.map((model) => <ModelCard key={model} run={run} model={model} subjects={summary.subjects.filter((s) => s.model === model)} />)}
+      {modelsOf(summary.subjects).map((model) => <ModelCard key={model} run={run} model={model} subjects={summary.subjects.filter((s) => s.model === model)} />)}
       <h2>Rules</h2>
       <Findings findings={summary.findings} />
     </>
   );
 }
+
+/** The models of a run, other programs' among them, in their order. */
+export const modelsOf = (subjects: { model: string }[]): string[] => [...new Set(subjects.map((s) => s.model))];
 
 export function RunFacts({ run }: { run: Benchmark }) {
   const { plan } = run;

@@ -1,0 +1,290 @@
+package eval
+
+import (
+	"encoding/csv"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+
+	"edgevit/model"
+	"edgevit/preprocess"
+)
+
+// ErrSet is the error of a data set that cannot be read: its findings are in
+// the message.
+var ErrSet = errors.New("data set")
+
+// Image is a file with the class of what it shows.
+type Image struct {
+	// Path is its name in reports: below the folder of the set, with slashes.
+	Path string
+	// File is what is opened.
+	File  string
+	Class int
+}
+
+// Set is a list of images with their classes.
+type Set struct {
+	// Data is the folder or file that it was read from.
+	Data   string
+	Images []Image
+	// Ignored is the number of files that are no images by their names.
+	Ignored int
+}
+
+// Open reads the data set of a model's classes. It has one of three forms:
+//
+//   - data is a folder with a folder for each class, in which images may be in
+//     folders again;
+//   - data is a CSV file (.csv) of path and class, with or without the heading
+//     "path,label"; paths are relative to the file's folder;
+//   - data is a folder of images, and truth a file of either one class a line, in
+//     the sorted order of the images' names, or an image's name, a space and its
+//     class a line.
+//
+// A class is a label of the model, if need be regardless of case, or else an
+// index from 0. Files whose names begin with a dot are left out. The error is
+// ErrSet, or the system's.
+func Open(data, truth string, m *model.Model) (Set, error) {
+	info, err := os.Stat(data)
+	if err != nil {
+		return Set{}, err
+	}
+	r := reader{set: Set{Data: data}, names: namesOf(m)}
+	switch {
+	case info.IsDir() && truth != "":
+		err = r.truth(data, truth)
+	case truth != "":
+		err = fmt.Errorf("%w: a file of classes goes with a folder of images; %s is none", ErrSet, data)
+	case info.IsDir():
+		err = r.folders(data)
+	case strings.EqualFold(filepath.Ext(data), ".csv"):
+		err = r.csv(data)
+	default:
+		err = fmt.Errorf("%w: %s is neither a folder nor a .csv file", ErrSet, data)
+	}
+	if err == nil {
+		err = r.finish()
+	}
+	if err != nil {
+		return Set{}, err
+	}
+	return r.set, nil
+}
+
+// Spread leaves n images, as evenly spread as can be, so that every class of a
+// sorted set is among them.
+func (s Set) Spread(n int) Set {
+	all := s.Images
+	if n >= len(all) {
+		return s
+	}
+	s.Images = nil
+	for i := range n {
+		s.Images = append(s.Images, all[i*len(all)/n])
+	}
+	return s
+}
+
+// names finds classes by what a data set calls them.
+type names struct {
+	exact, folded map[string]int // several where a name stands for more than one
+	classes       int
+}
+
+const several = -1
+
+func namesOf(m *model.Model) names {
+	n := names{map[string]int{}, map[string]int{}, m.Config.Classes}
+	put := func(to map[string]int, name string, i int) {
+		if _, taken := to[name]; taken {
+			i = several
+		}
+		to[name] = i
+	}
+	for i, label := range m.Labels {
+		put(n.exact, label, i)
+		put(n.folded, strings.ToLower(label), i)
+	}
+	return n
+}
+
+func (n names) class(name string) (int, error) {
+	name = strings.TrimSpace(name)
+	i, ok := n.exact[name]
+	if !ok {
+		i, ok = n.folded[strings.ToLower(name)]
+	}
+	if ok && i == several {
+		return 0, fmt.Errorf("%.80q is the label of several classes; name them by index", name)
+	}
+	if ok {
+		return i, nil
+	}
+	i, err := strconv.Atoi(name)
+	if err != nil {
+		return 0, fmt.Errorf("%.80q is no label of the model and no index", name)
+	}
+	if i < 0 || i >= n.classes {
+		return 0, fmt.Errorf("index %d is not in 0..%d: indices are the model's, from 0", i, n.classes-1)
+	}
+	return i, nil
+}
+
+type reader struct {
+	set      Set
+	names    names
+	findings []string
+}
+
+// maxFindings is how many of a set's findings are told.
+const maxFindings = 10
+
+func (r *reader) add(path, file, class, where string) {
+	i, err := r.names.class(class)
+	if err != nil {
+		r.findings = append(r.findings, where+": "+err.Error())
+		return
+	}
+	r.set.Images = append(r.set.Images, Image{path, file, i})
+}
+
+func (r *reader) finish() error {
+	if n := len(r.findings); n > 0 {
+		told := r.findings[:min(n, maxFindings)]
+		if n > len(told) {
+			told = append(told, fmt.Sprintf("and %d more", n-len(told)))
+		}
+		return fmt.Errorf("%w %s: %s", ErrSet, r.set.Data, strings.Join(told, "; "))
+	}
+	if len(r.set.Images) == 0 {
+		return fmt.Errorf("%w: no image in %s", ErrSet, r.set.Data)
+	}
+	seen := map[string]bool{}
+	for _, im := range r.set.Images {
+		if seen[im.Path] {
+			return fmt.Errorf("%w %s: %s is there twice", ErrSet, r.set.Data, im.Path)
+		}
+		seen[im.Path] = true
+	}
+	return nil
+}
+
+func hidden(name string) bool { return strings.HasPrefix(name, ".") }
+
+func (r *reader) folders(dir string) error {
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return err
+	}
+	for _, e := range entries {
+		folder := filepath.Join(dir, e.Name())
+		if hidden(e.Name()) {
+			continue
+		}
+		if info, err := os.Stat(folder); err != nil || !info.IsDir() { // a link to a folder will do
+			r.set.Ignored++
+			continue
+		}
+		if _, err := r.names.class(e.Name()); err != nil {
+			r.findings = append(r.findings, "folder "+e.Name()+": "+err.Error())
+			continue
+		}
+		if err := r.folder(e.Name(), folder, e.Name()); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// folder takes in the images of one class.
+func (r *reader) folder(path, dir, class string) error {
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return err
+	}
+	for _, e := range entries {
+		below, file := path+"/"+e.Name(), filepath.Join(dir, e.Name())
+		switch {
+		case hidden(e.Name()):
+		case e.IsDir():
+			if err := r.folder(below, file, class); err != nil {
+				return err
+			}
+		case preprocess.ImageName(e.Name()):
+			r.add(below, file, class, below)
+		default:
+			r.set.Ignored++
+		}
+	}
+	return nil
+}
+
+func (r *reader) csv(path string) error {
+	f, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	lines := csv.NewReader(f)
+	lines.FieldsPerRecord = 2
+	lines.TrimLeadingSpace = true
+	for first := true; ; first = false {
+		row, err := lines.Read()
+		if err == io.EOF {
+			return nil
+		}
+		if err != nil {
+			return fmt.Errorf("%w %s: want path,label: %w", ErrSet, path, err)
+		}
+		if first && strings.TrimPrefix(row[0], "\ufeff") == "path" && row[1] == "label" {
+			continue
+		}
+		file := row[0]
+		if !filepath.IsAbs(file) {
+			file = filepath.Join(filepath.Dir(path), file)
+		}
+		line, _ := lines.FieldPos(0)
+		r.add(filepath.ToSlash(row[0]), file, row[1], fmt.Sprintf("line %d", line))
+	}
+}
+
+func (r *reader) truth(dir, truth string) error {
+	text, err := os.ReadFile(truth)
+	if err != nil {
+		return err
+	}
+	lines := strings.Split(strings.TrimRight(strings.ReplaceAll(string(text), "\r", ""), "\n"), "\n")
+	if file, _, ok := strings.Cut(lines[0], " "); ok && preprocess.ImageName(file) {
+		for i, line := range lines {
+			file, class, _ := strings.Cut(line, " ")
+			r.add(file, filepath.Join(dir, file), class, fmt.Sprintf("%s, line %d", truth, i+1))
+		}
+		return nil
+	}
+	entries, err := os.ReadDir(dir) // in order of name
+	if err != nil {
+		return err
+	}
+	var files []string
+	for _, e := range entries {
+		switch {
+		case hidden(e.Name()):
+		case !e.IsDir() && preprocess.ImageName(e.Name()):
+			files = append(files, e.Name())
+		default:
+			r.set.Ignored++
+		}
+	}
+	if len(lines) != len(files) {
+		return fmt.Errorf("%w: %s has %d lines, %s has %d images", ErrSet, truth, len(lines), dir, len(files))
+	}
+	for i, line := range lines {
+		r.add(files[i], filepath.Join(dir, files[i]), line, fmt.Sprintf("%s, line %d", truth, i+1))
+	}
+	return nil
+}
