@@ -15,8 +15,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/schollz/progressbar/v3"
-
 	"edgevit/backend"
 	"edgevit/backend/onnx"
 	"edgevit/bench"
@@ -166,17 +164,9 @@ func (c *benchCmd) measure(ctx context.Context, s std, plan bench.Plan, models [
 	if err != nil {
 		return nil, err
 	}
-	var bar *progressbar.ProgressBar
-	b, err := bench.Run(ctx, plan, models, bench.Options{Version: buildVersion(), Peers: peers, Progress: func(p bench.Progress) {
-		if bar == nil {
-			bar = progressbar.NewOptions(p.Total, progressbar.OptionSetWriter(s.err), progressbar.OptionShowCount(),
-				progressbar.OptionClearOnFinish(), progressbar.OptionThrottle(100*time.Millisecond))
-		}
-		_ = bar.Add(1) // a bar that cannot be drawn stops nothing
-	}})
-	if bar != nil {
-		_ = bar.Finish() // turns of a target that failed are not taken
-	}
+	bar := newProgress(s.err)
+	b, err := bench.Run(ctx, plan, models, bench.Options{Version: buildVersion(), Peers: peers, Progress: func(p bench.Progress) { bar.set(p.Done, p.Total) }})
+	bar.end()
 	if err := errors.Join(err, job.End(b, err)); err != nil {
 		return nil, err
 	}

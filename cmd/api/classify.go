@@ -12,8 +12,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/schollz/progressbar/v3"
-
 	"edgevit/backend"
 	"edgevit/model"
 	"edgevit/preprocess"
@@ -89,15 +87,11 @@ func (c *classifyCmd) Run(ctx context.Context, s std) error {
 	}
 	defer b.Close()
 
-	progress := func() {}
-	if len(files) >= barFrom {
-		bar := progressbar.NewOptions(len(files), progressbar.OptionSetWriter(s.err), progressbar.OptionShowCount(),
-			progressbar.OptionClearOnFinish(), progressbar.OptionThrottle(100*time.Millisecond))
-		progress = func() { _ = bar.Add(1) } // a bar that cannot be drawn stops nothing
-	}
+	bar := newProgress(s.err)
+	defer bar.end()
 	o := classifyOutput{Model: m.Name, ModelHash: m.Hash, Untrained: m.Untrained, Target: b.Target().String()}
 	failed := 0
-	for _, file := range files {
+	for i, file := range files {
 		r, err := classifyFile(ctx, b, m, file, topK)
 		if ctx.Err() != nil {
 			return ctx.Err()
@@ -107,7 +101,9 @@ func (c *classifyCmd) Run(ctx context.Context, s std) error {
 			r = classifyResult{File: file, Error: err.Error()}
 		}
 		o.Results = append(o.Results, r)
-		progress()
+		if len(files) >= barFrom {
+			bar.set(i+1, len(files))
+		}
 	}
 	if err := o.print(s, c.JSON); err != nil {
 		return err

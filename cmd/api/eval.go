@@ -6,9 +6,6 @@ import (
 	"fmt"
 	"io"
 	"strings"
-	"time"
-
-	"github.com/schollz/progressbar/v3"
 
 	"edgevit/backend"
 	"edgevit/bench"
@@ -50,16 +47,11 @@ func (c *evalCmd) Run(ctx context.Context, s std) error {
 	if err != nil {
 		return err
 	}
-	var bar *progressbar.ProgressBar
+	bar := newProgress(s.err)
+	defer bar.end()
 	r, err := eval.Run(ctx, m, set, eval.Options{
 		Targets: targets, Preprocess: c.Preprocess, Threads: c.Threads, Journal: c.Resume,
-		Progress: func(done, total int) {
-			if bar == nil {
-				bar = progressbar.NewOptions(total, progressbar.OptionSetWriter(s.err), progressbar.OptionShowCount(),
-					progressbar.OptionClearOnFinish(), progressbar.OptionThrottle(100*time.Millisecond))
-			}
-			_ = bar.Set(done) // a bar that cannot be drawn stops nothing
-		},
+		Progress: bar.set,
 	})
 	if err != nil {
 		return err
