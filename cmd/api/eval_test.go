@@ -39,8 +39,8 @@ func TestEval(t *testing.T) {
 	if top1 := r.Preprocess[0].Targets[0].Top1; r.Form != eval.Form || r.Model != "demo" || len(r.ModelHash) != 64 || r.Evaluated != 3 || len(r.Preprocess) != 3 || top1.Count != 2 || top1.Of != 3 || r.Misclassified[0].Path != "dog/1.jpg" {
 		t.Errorf("%+v", r)
 	}
-	if !strings.Contains(errs, "/3)") {
-		t.Errorf("standard error has no progress:\n%s", errs)
+	if strings.Contains(errs, "/3)") {
+		t.Errorf("a bar is drawn where there is no terminal:\n%s", errs)
 	}
 	if html, err := os.ReadFile(page); err != nil || !strings.Contains(string(html), "66.67 %") {
 		t.Errorf("the page: %v\n%s", err, html)

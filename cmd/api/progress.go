@@ -9,15 +9,16 @@ import (
 
 // progress draws a bar on a terminal, and nothing where w is none.
 type progress struct {
-	w   io.Writer
-	bar *progressbar.ProgressBar
+	w        io.Writer
+	terminal bool
+	bar      *progressbar.ProgressBar
 }
 
-func newProgress(w io.Writer) *progress { return &progress{w: w} }
+func newProgress(w io.Writer) *progress { return &progress{w: w, terminal: isTerminal(w)} }
 
 // set shows that done of total are done.
 func (p *progress) set(done, total int) {
-	if !isTerminal(p.w) {
+	if !p.terminal {
 		return
 	}
 	if p.bar == nil {
