@@ -239,6 +239,43 @@ func TestConvertAndInspect(t *testing.T) {
 	}
 }
 
+// TestLabels: the same labels from a file of lines and from a JSON list, and
+// from nowhere for untrained weights of 1,000 classes.
+func TestLabels(t *testing.T) {
+	dir, tiny := golden(t, "tiny/official.pth", "tiny/input.npy", "tiny/logits.npy")
+	for _, row := range []struct {
+		name, text, err string
+	}{
+		{"lines", "a\nb\nc\nd\ne\nf\ng\nh\ni\nthe last one\n", ""},
+		{"lines of Windows", "\uFEFFa\r\nb\r\nc\r\nd\r\ne\r\nf\r\ng\r\nh\r\ni\r\nthe last one\r\n", ""},
+		{"JSON", `  ["a","b","c","d","e","f","g","h","i","the last one"]`, ""},
+		{"too few", `["a"]`, "1 labels for 10 classes"},
+		{"numbers", `[1, 2]`, "JSON list of strings"},
+		{"not text", "a\xff", "not UTF-8"},
+		{"too long", strings.Repeat("a", maxLabels+1), "more than"},
+	} {
+		file := filepath.Join(dir, "labels")
+		if err := os.WriteFile(file, []byte(row.text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		code, out, errs := call(t, "inspect", tiny, "--labels", file, "--json")
+		if row.err != "" {
+			if code != exitUsage || !strings.Contains(errs, row.err) {
+				t.Errorf("%s: exit %d, %q, want %q", row.name, code, errs, row.err)
+			}
+			continue
+		}
+		var o inspectOutput
+		if decode(t, out, &o); code != exitYes || o.Labels[0] != "a" || o.Labels[9] != "the last one" {
+			t.Errorf("%s: exit %d, labels %q", row.name, code, o.Labels)
+		}
+	}
+	code, out, _ := call(t, "classify", cat, "--model", "random:xxs")
+	if code != exitYes || strings.Count(out, "class ") != 3 {
+		t.Errorf("untrained weights: exit %d\n%s", code, out)
+	}
+}
+
 func TestProfile(t *testing.T) {
 	code, out, errs := call(t, "profile", "demo", "--runs", "3", "--json")
 	if code != exitYes {
