@@ -82,13 +82,18 @@ func New(f *checkpoint.File, o Sidecar) (*Model, error) {
 	if err != nil {
 		return nil, err
 	}
-	m := &Model{Config: w.config, Format: f.Format}
-	if n := len(found.Labels); found.config == nil && n > 0 && n != w.config.Classes {
+	m := &Model{Config: w.config, Format: f.Format, Untrained: found.untrained}
+	n := len(found.Labels)
+	if found.config == nil && n > 0 && n != w.config.Classes {
 		m.Notes = append(m.Notes, fmt.Sprintf("the file lists %d labels for %d classes; they are not used", n, w.config.Classes))
 		found.Labels = nil
 	}
 	if err := m.apply(found.Sidecar.merge(o)); err != nil {
 		return nil, err
+	}
+	if m.Labels == nil && n == 0 && !m.Untrained && m.Config.Classes == len(imageNet()) {
+		m.Labels = ImageNet()
+		m.Notes = append(m.Notes, imageNetNote)
 	}
 	m.Graph, err = build(m.Config)
 	if err != nil {

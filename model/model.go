@@ -24,7 +24,8 @@ type Model struct {
 	Title  string
 	Config Config
 	Graph  *graph.Graph
-	// Labels are the names of the classes; nil if the checkpoint has none.
+	// Labels are the names of the classes; nil if they are not known. See
+	// ImageNet.
 	Labels     []string
 	Preprocess Preprocess
 	// Hash identifies the model: the sha256 of its canonical weights and

@@ -18,7 +18,7 @@ func (m *Model) WriteSafetensors(w io.Writer) error {
 			tensors = append(tensors, checkpoint.NamedTensor{Name: n.Name + "." + p.Name, Shape: p.Shape, Data: n.Weight(p.Name)})
 		}
 	}
-	text, err := json.Marshal(saved{Version: 1, Name: m.Title, Config: m.Config, Preprocess: m.Preprocess, Labels: m.Labels})
+	text, err := json.Marshal(saved{Version: 1, Name: m.Title, Config: m.Config, Preprocess: m.Preprocess, Labels: m.Labels, Untrained: m.Untrained})
 	if err != nil {
 		return fmt.Errorf("metadata: %w", err)
 	}

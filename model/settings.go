@@ -167,7 +167,8 @@ func (p Preprocess) check() []string {
 // this package wrote it.
 type embedded struct {
 	Sidecar
-	config *Config
+	config    *Config
+	untrained bool
 }
 
 // metadataKey is the key of a .safetensors file under which this package
@@ -181,6 +182,7 @@ type saved struct {
 	Config     Config     `json:"config"`
 	Preprocess Preprocess `json:"preprocess"`
 	Labels     []string   `json:"labels,omitempty"`
+	Untrained  bool       `json:"untrained,omitempty"`
 }
 
 // metadata reads settings from what stands beside the tensors: our own, or the
@@ -221,7 +223,7 @@ func readSaved(text string) (embedded, error) {
 			Name: s.Name, Labels: s.Labels,
 			Preprocess: PreprocessSettings{&p.Size, &p.Resize, &p.CropRatio, &p.Filter, &p.Mean, &p.Std},
 		},
-		config: &s.Config,
+		config: &s.Config, untrained: s.Untrained,
 	}, nil
 }
 

@@ -146,6 +146,21 @@ func TestExitCodes(t *testing.T) {
 		{"inspect text", "inspect " + broken, exitUsage, "broken.pth"},
 		{"profile of no runs", "profile demo --runs 0", exitUsage, "want 1..100000"},
 		{"profile of a target without profiles", "profile demo --target onnx", exitUsage, "onnx"},
+		{"pull what nobody publishes", "pull resnet", exitUsage, "there are: easycv-xxs, easycv-xs, easycv-s, birder-xxs, birder-xs; or give --url"},
+		{"pull what nobody verified", "pull easycv-xxs", exitUsage, "easycv-xxs is unverified: it has no published checksum and comes over plain http"},
+		{"pull a file without a checksum", "pull --url " + tiny, exitUsage, "official is unverified: it has no published checksum. Give --sha256"},
+		{"pull two at once", "pull birder-xs --url " + tiny, exitUsage, "not both"},
+		{"pull with half a checksum", "pull birder-xs --sha256 38ab9c6f", exitUsage, "want 64 hex digits"},
+		{"pull with another checksum than is published", "pull birder-xs --sha256 " + strings.Repeat("0", 64), exitUsage, "is published as 38ab9c6f"},
+		{"pull nothing by force", "pull --force", exitUsage, "name a checkpoint, or give --url"},
+		{"pull without time", "pull birder-xs --deadline 0s", exitUsage, "--deadline"},
+		{"pull under an odd name", "pull birder-xs --name ../birds", exitUsage, "choose one by --name"},
+		{"pull under a file's name", "pull birder-xs --name birds.pth", exitUsage, "choose one by --name"},
+		{"pull a URL without a name", "pull --url http://127.0.0.1:1/ --trust-first-use", exitUsage, "choose one by --name"},
+		{"pull by FTP", "pull --url ftp://127.0.0.1/net.pth --trust-first-use", exitUsage, "want http://"},
+		{"pull a file that is not there", "pull --url nowhere.pth --trust-first-use", exitUsage, "nowhere.pth"},
+		{"pull with labels that are not there", "pull birder-xs --labels nowhere", exitUsage, "nowhere"},
+		{"pull text", "pull --trust-first-use --url " + broken, exitNo, "not a checkpoint"},
 		{"convert to another format", "convert " + tiny + " out.pth", exitUsage, ".safetensors"},
 		{"convert into no folder", "convert " + tiny + " " + dir + "/no/out.safetensors", exitUsage, "no such file"},
 		{"verify", "verify " + tiny + " --input " + input + " --expect " + logits, exitYes, ""},
@@ -236,6 +251,43 @@ func TestConvertAndInspect(t *testing.T) {
 	left, _ := filepath.Glob(filepath.Join(filepath.Dir(to), ".*"))
 	if len(left) > 0 {
 		t.Errorf("left behind: %v", left)
+	}
+}
+
+// TestLabels: the same labels from a file of lines and from a JSON list, and
+// from nowhere for untrained weights of 1,000 classes.
+func TestLabels(t *testing.T) {
+	dir, tiny := golden(t, "tiny/official.pth", "tiny/input.npy", "tiny/logits.npy")
+	for _, row := range []struct {
+		name, text, err string
+	}{
+		{"lines", "a\nb\nc\nd\ne\nf\ng\nh\ni\nthe last one\n", ""},
+		{"lines of Windows", "\uFEFFa\r\nb\r\nc\r\nd\r\ne\r\nf\r\ng\r\nh\r\ni\r\nthe last one\r\n", ""},
+		{"JSON", `  ["a","b","c","d","e","f","g","h","i","the last one"]`, ""},
+		{"too few", `["a"]`, "1 labels for 10 classes"},
+		{"numbers", `[1, 2]`, "JSON list of strings"},
+		{"not text", "a\xff", "not UTF-8"},
+		{"too long", strings.Repeat("a", maxLabels+1), "more than"},
+	} {
+		file := filepath.Join(dir, "labels")
+		if err := os.WriteFile(file, []byte(row.text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		code, out, errs := call(t, "inspect", tiny, "--labels", file, "--json")
+		if row.err != "" {
+			if code != exitUsage || !strings.Contains(errs, row.err) {
+				t.Errorf("%s: exit %d, %q, want %q", row.name, code, errs, row.err)
+			}
+			continue
+		}
+		var o inspectOutput
+		if decode(t, out, &o); code != exitYes || o.Labels[0] != "a" || o.Labels[9] != "the last one" {
+			t.Errorf("%s: exit %d, labels %q", row.name, code, o.Labels)
+		}
+	}
+	code, out, _ := call(t, "classify", cat, "--model", "random:xxs")
+	if code != exitYes || strings.Count(out, "class ") != 3 {
+		t.Errorf("untrained weights: exit %d\n%s", code, out)
 	}
 }
 

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -45,28 +46,22 @@ func (c *convertCmd) Run(s std) error {
 // writeWhole writes a file beside its final place and renames it there, so that
 // it is whole or not there.
 func writeWhole(path string, write func(io.Writer) error) (size int64, err error) {
+	return writeFile(path, write, os.Rename)
+}
+
+// writeFile is writeWhole with os.Rename, or os.Link, which never overwrites.
+func writeFile(path string, write func(io.Writer) error, place func(from, to string) error) (size int64, err error) {
 	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+".*")
 	if err != nil {
 		return 0, err
 	}
-	defer func() {
-		if err != nil {
-			f.Close()
-			os.Remove(f.Name())
-		}
-	}()
-	if err = write(f); err != nil {
-		return 0, fmt.Errorf("write %s: %w", path, err)
+	defer os.Remove(f.Name()) // fails once it is renamed
+	if err := write(f); err != nil {
+		return 0, errors.Join(fmt.Errorf("write %s: %w", path, err), f.Close())
 	}
 	info, err := f.Stat()
-	if err != nil {
+	if err := errors.Join(err, f.Chmod(0o644), f.Sync(), f.Close()); err != nil {
 		return 0, err
 	}
-	if err = f.Chmod(0o644); err != nil {
-		return 0, err
-	}
-	if err = f.Close(); err != nil {
-		return 0, err
-	}
-	return info.Size(), os.Rename(f.Name(), path)
+	return info.Size(), place(f.Name(), path)
 }

@@ -32,6 +32,7 @@ type cli struct {
 	Serve      serveCmd      `cmd:"" help:"Serve the HTTP API."`
 	Classify   classifyCmd   `cmd:"" help:"Name what is in photographs."`
 	Inspect    inspectCmd    `cmd:"" help:"Show what a checkpoint holds: layout, configuration, parameters, MACs."`
+	Pull       pullCmd       `cmd:"" help:"Download a published checkpoint, check it and put it among the models."`
 	Convert    convertCmd    `cmd:"" help:"Write a checkpoint as .safetensors, with labels and preprocessing in its metadata."`
 	Verify     verifyCmd     `cmd:"" help:"Check that targets give the logits that PyTorch gave: is this deployment my model?"`
 	Compare    compareCmd    `cmd:"" help:"Run photographs on several targets and show how closely they agree."`

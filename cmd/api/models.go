@@ -1,11 +1,15 @@
 package main
 
 import (
+	"bytes"
+	"encoding/json"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"runtime"
 	"strings"
+	"unicode/utf8"
 
 	"edgevit/model"
 	"edgevit/model/demo"
@@ -21,7 +25,7 @@ type modelFlags struct {
 
 // settingFlags are what tensors cannot tell, as in a sidecar file.
 type settingFlags struct {
-	Labels    string   `help:"File of class labels, one a line." placeholder:"FILE" type:"existingfile"`
+	Labels    string   `help:"File of class labels: one a line, or a JSON list." placeholder:"FILE" type:"existingfile"`
 	Heads     []int    `help:"Attention heads of the four stages." placeholder:"A,B,C,D"`
 	InputSize int      `help:"Side of the input in pixels." placeholder:"S"`
 	CropRatio float64  `help:"Size of the crop in relation to the resized shorter side." placeholder:"R"`
@@ -33,16 +37,48 @@ type settingFlags struct {
 func (f settingFlags) sidecar() (model.Sidecar, error) {
 	var s model.Sidecar
 	if f.Labels != "" {
-		text, err := os.ReadFile(f.Labels)
+		labels, err := readLabels(f.Labels)
 		if err != nil {
 			return s, fmt.Errorf("labels: %w", err)
 		}
-		s.Labels = strings.Split(strings.TrimRight(strings.ReplaceAll(string(text), "\r", ""), "\n"), "\n")
+		s.Labels = labels
 	}
 	s.Config.Heads = f.Heads
 	s.Config.BlockLayerNormEps = f.NormEps
 	s.Preprocess = model.PreprocessSettings{Size: set(f.InputSize), Resize: set(f.Resize), CropRatio: set(f.CropRatio), Filter: set(f.Filter)}
 	return s, nil
+}
+
+// maxLabels bounds a file of labels in bytes: some thousands of them.
+const maxLabels = 4 << 20
+
+// readLabels reads a file with one label a line, or with a JSON list of them.
+func readLabels(path string) ([]string, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	text, err := io.ReadAll(io.LimitReader(f, maxLabels+1))
+	if err != nil {
+		return nil, err
+	}
+	if len(text) > maxLabels {
+		return nil, fmt.Errorf("%s has more than %d bytes", path, maxLabels)
+	}
+	text = bytes.TrimPrefix(text, []byte("\uFEFF")) // as some editors begin a file
+	if !utf8.Valid(text) {
+		return nil, fmt.Errorf("%s is not UTF-8 text", path)
+	}
+	var labels []string
+	if text = bytes.TrimRight(text, "\r\n"); bytes.HasPrefix(bytes.TrimSpace(text), []byte("[")) {
+		if err := json.Unmarshal(text, &labels); err != nil {
+			return nil, fmt.Errorf("%s begins as a JSON list of strings, but: %w", path, err)
+		}
+	} else {
+		labels = strings.Split(strings.ReplaceAll(string(text), "\r", ""), "\n")
+	}
+	return labels, nil
 }
 
 // set is a pointer to v, nil for the zero value, which a flag has when it is
