@@ -11,6 +11,7 @@ import (
 	"regexp"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 	"unicode"
 	"unicode/utf8"
@@ -140,6 +141,9 @@ func (s *Samples) UnmarshalJSON(text []byte) error {
 	if n := bytes.Count(text, []byte(",")); n >= MaxSamples {
 		return fmt.Errorf("%d samples in one slice, at most %d", n+1, MaxSamples)
 	}
+	if bytes.Contains(text, []byte("null")) { // which would be read as 0
+		return errors.New("a sample is null")
+	}
 	var values []float64
 	if err := json.Unmarshal(text, &values); err != nil {
 		return err
@@ -225,6 +229,14 @@ var (
 	hashForm = regexp.MustCompile(`^[0-9a-f]{64}$`)
 )
 
+// inBrowser says whether a target is one of the runtimes that the dashboard runs
+// in a browser: ort-web, litert-web, by themselves or with a device. No backend
+// is named so.
+func inBrowser(target string) bool {
+	runtime, _, _ := strings.Cut(target, ":")
+	return strings.HasSuffix(runtime, "-web")
+}
+
 // checker keeps the first thing that is wrong.
 type checker struct{ err error }
 
@@ -246,6 +258,12 @@ func (c *checker) text(name, s string) {
 	c.that(ok, "%s is no printable text of at most %d bytes", name, maxTextBytes)
 }
 
+// name is text that is no markup, wherever it may be shown.
+func (c *checker) name(what, s string) {
+	c.text(what, s)
+	c.that(!strings.ContainsAny(s, "<>"), "%s is %.80q; < and > are not for names", what, s)
+}
+
 func (c *checker) reading(name string, r Reading, high float64) {
 	c.number(name, r.Value, 0, high)
 	c.text(name, r.Meter)
@@ -265,8 +283,11 @@ func (b *Bundle) check() error {
 		c.err = b.Plan.Check()
 	}
 	c.that(len(b.Plan.Targets) > 0, "a plan without targets")
+	for _, t := range b.Plan.Targets {
+		c.that(inBrowser(t) == (b.Origin == OriginBrowser), "the target %.80q is not of the origin %s", t, b.Origin)
+	}
 	for _, s := range slices.Concat(b.Plan.Models, b.Plan.Targets, b.Plan.Peers) {
-		c.text("a name of the plan", s)
+		c.name("a name of the plan", s)
 	}
 	c.that(len(b.Models) == len(b.Plan.Models), "%d models, the plan has %d", len(b.Models), len(b.Plan.Models))
 	for i, m := range b.Models {
@@ -327,7 +348,7 @@ func (e *Environment) check(c *checker) {
 
 // check returns the number of samples.
 func (s *Subject) check(c *checker, p Plan) (total int) {
-	c.text("a label", s.Label)
+	c.name("a label", s.Label)
 	c.that(s.Label != "", "a subject without a label")
 	c.text("an error", s.Error)
 	c.text("a reason", s.EnergyMissing)
@@ -347,6 +368,7 @@ func (s *Subject) check(c *checker, p Plan) (total int) {
 	}
 	c.that(len(s.Slices) <= p.Blocks, "%s has %d slices of %d blocks", s.Label, len(s.Slices), p.Blocks)
 	c.that(s.Error != "" || len(s.Slices) == p.Blocks, "%s has %d slices of %d blocks and no error", s.Label, len(s.Slices), p.Blocks)
+	none := len(s.Slices) > 0
 	for i, l := range s.Slices {
 		where := s.Label + ", slice " + strconv.Itoa(i)
 		c.that(l.Block == i, "%s is of block %d", where, l.Block)
@@ -359,10 +381,17 @@ func (s *Subject) check(c *checker, p Plan) (total int) {
 		if l.EnergyJ != nil {
 			c.number(where+": energy in J", *l.EnergyJ, 0, maxFigure)
 		}
+		sum := 0.0
 		for _, v := range l.SamplesMS {
 			c.number(where+": a time in ms", v, 0, maxMS)
+			sum += v
 		}
+		if p.Scenario != Server { // where queries follow one another
+			c.that(sum <= l.DurationMS*(1+1e-9), "%s: its queries took %v ms, the slice %v", where, sum, l.DurationMS)
+		}
+		none = none && sum == 0
 		total += len(l.SamplesMS)
 	}
+	c.that(!none, "%s: no query took any time", s.Label)
 	return total
 }

@@ -69,7 +69,7 @@ func browsers() *Bundle {
 func TestBrowsersBundle(t *testing.T) {
 	sent := browsers()
 	sent.Subjects[3].Error, sent.Subjects[3].Slices = "no WebNN", nil
-	sent.Subjects[1].Label = `<img src=x onerror=alert(1)>`
+	sent.Subjects[1].Label = `ort-web & "others"`
 	sent.Probes = []Probe{{OneCore: 1, Cores: 1, AllCores: 1}} // not this program's: no figure may be made of it
 	var file bytes.Buffer
 	if err := sent.Write(&file); err != nil {
@@ -177,6 +177,11 @@ func TestHostileBundles(t *testing.T) {
 		{"a plan that cannot be", edited(`"blocks":6`, `"blocks":-6`), "blocks is -6"},
 		{"a subject of another target", edited(`"target":"b"`, `"target":"c"`), "subject 1"},
 		{"an error with a load above all", edited(`"others":{"value":0.01`, `"others":{"value":1.5`), "load of others"},
+		{"null", edited(first, "null"), "a sample is null"},
+		{"a target of a browser", edited(`"targets":["a","b"]`, `"targets":["a","ort-web:threads"]`), "not of the origin api"},
+		{"markup as a label", edited(`"label":"a"`, `"label":"<img src=x>"`), "< and > are not for names"},
+		{"markup as a model", edited(`"models":["m"]`, `"models":["<b>"]`), "< and > are not for names"},
+		{"more time than there was", edited(first, "1e6"), "its queries took"},
 		{"a negative opening", edited(`"sessions":7`, `"sessions":7,"open_ms":[1,-1]`), "an opening in ms is -1"},
 		{"an opening of a year", edited(`"sessions":7`, `"sessions":7,"open_ms":[3e10]`), "an opening in ms is 3e+10"},
 		{"NaN of an opening", edited(`"sessions":7`, `"sessions":7,"open_ms":[NaN]`), "invalid character"},

@@ -4,6 +4,7 @@ import (
 	"encoding/csv"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -107,7 +108,13 @@ func TestBenchUsage(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	b.Origin = bench.OriginBrowser
+	b.Origin, b.Plan.Targets = bench.OriginBrowser, slices.Clone(b.Plan.Targets)
+	for i, name := range b.Plan.Targets {
+		b.Plan.Targets[i] = name + "-web"
+	}
+	for i := range b.Subjects {
+		b.Subjects[i].Target += "-web"
+	}
 	browsers := filepath.Join(t.TempDir(), "browser.json.gz")
 	if err := writeBundle(browsers, b); err != nil {
 		t.Fatal(err)

@@ -6,7 +6,7 @@ import type { Browser, Page } from "playwright-core";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 
 import { launch, open } from "./browser";
-import { checkpoint, markup, photograph, type Service, start, token } from "./service";
+import { checkpoint, long, markup, photograph, type Service, start, token } from "./service";
 
 let service: Service;
 let browser: Browser;
@@ -40,6 +40,7 @@ const runs = async (): Promise<Run[]> => ((await (await fetch(`${service.url}/be
 
 /** A short run of purego, by the API. */
 async function measured(): Promise<Run> {
+  while ((await runs()).some((r) => r.state === "running")) await new Promise((resolve) => setTimeout(resolve, 200));
   const response = await fetch(`${service.url}/benchmarks?targets=purego,purego:int8&min_duration_ms=200&blocks=6&min_count=100`, { method: "POST", headers: { Authorization: `Bearer ${token}` } });
   expect(response.status).toBe(202);
   const { id } = (await response.json()) as Run;
@@ -61,7 +62,7 @@ describe("try it", () => {
       return t;
     }, data);
     await page.dispatchEvent(".drop", "drop", { dataTransfer: transfer });
-    await say(page, /targets answered\. All \d agree\./);
+    await say(page, /targets answered\. All \d agree/);
     for (const target of ["purego", "onnx", "tflite"]) {
       const card = page.locator(".card").filter({ has: page.getByRole("heading", { name: target, exact: true }) });
       expect(await card.locator(".classes li").first().innerText(), target).toMatch(/^cat/);
@@ -115,6 +116,20 @@ describe("try it", () => {
     await clean();
   });
 
+  test("a server that is gone is said, whatever is asked", async () => {
+    const { page, clean } = await open(browser, service.url);
+    await page.goto(`${service.url}/`);
+    await page.getByLabel("Model").waitFor();
+    await page.route("**/*", (route) => route.abort("connectionrefused"));
+    await page.getByRole("button", { name: "coffee" }).click();
+    await say(page, "The server does not answer");
+    await page.goto(`${service.url}/#/device`);
+    await page.goto(`${service.url}/#/agreement`);
+    await page.getByRole("button", { name: "Compare the samples" }).click();
+    await page.locator(".problem").filter({ hasText: "does not answer" }).last().waitFor();
+    await clean(/ERR_CONNECTION_REFUSED/);
+  });
+
   test("labels and names that look like markup stay text", async () => {
     const { page, clean } = await open(browser, service.url);
     await page.goto(`${service.url}/#/try?model=marked&sample=cat`);
@@ -127,6 +142,17 @@ describe("try it", () => {
     await say(page, "Unknown model");
     await clean(/status of 404/);
   });
+});
+
+test("a link with the token works in a new tab and in an open one, and leaves the address", async () => {
+  const { page, clean } = await open(browser, service.url);
+  for (const written of [token, encodeURIComponent(token) + "&from=mail", "%E0%A4%A"]) {
+    await page.goto(`${service.url}/#token=${written}`);
+    await page.waitForURL(/#\/try$/);
+    await page.getByRole("heading", { level: 1, name: "Try it" }).waitFor();
+  }
+  expect(await page.evaluate(() => localStorage.getItem("edgevit-token"))).toBe("%E0%A4%A");
+  await clean();
 });
 
 describe("benchmarks", () => {
@@ -145,7 +171,7 @@ describe("benchmarks", () => {
     await say(page, /^[1-9]\d* of 80 turns/);
     await page.reload();
     await say(page, /^[1-9]\d* of 80 turns/);
-    expect(await page.locator(".u-legend").first().innerText()).toContain("onnx");
+    expect(await page.locator(".u-legend").first().innerText()).toMatch(/purego|onnx|tflite/);
     await accessible(page);
     await page.getByText("The run is done.").waitFor({ timeout: 90_000 });
     await page.getByRole("table").filter({ hasText: "purego:int8" }).first().waitFor();
@@ -266,7 +292,7 @@ test("upload a checkpoint, compare, export, remove", async () => {
   }
   await page.getByRole("link", { name: "Try it" }).last().click();
   await page.getByRole("button", { name: "cat", exact: false }).first().click();
-  await say(page, /targets answered\. All \d agree\.|pairs differ/);
+  await say(page, /targets answered\. All \d agree|pairs differ/);
   await page.goto(`${service.url}/#/models/uploaded`);
   page.once("dialog", (d) => void d.accept());
   await page.getByRole("button", { name: "Remove the model" }).click();
@@ -279,7 +305,7 @@ test("agreement over the samples, with accuracy where the class is known", async
   const { page, clean } = await open(browser, service.url);
   await page.goto(`${service.url}/#/agreement`);
   await page.getByRole("button", { name: "Compare the samples" }).click();
-  await say(page, "3 pictures compared.");
+  await say(page, "3 pictures compared on demo.");
   await page.getByRole("region", { name: /^Smallest signal-to-noise/ }).getByRole("row").filter({ hasText: "onnx" }).first().waitFor();
   await say(page, /Accuracy on the 1 pictures? whose class is known/);
   await accessible(page);
@@ -300,6 +326,8 @@ describe("every view", () => {
     ["this device", () => "#/device", /ways to run a model/],
     ["models", () => "#/models", /Models of this server/],
     ["a model", () => "#/models/demo", /Stage by stage/],
+    ["a model with a long name", () => `#/models/${long}`, /Stage by stage/],
+    ["a long name, tried", () => `#/try?model=${long}&sample=cat`, /targets answered/],
     ["backends", () => "#/backends", /targets can run on this server now/],
     ["nothing", () => "#/nothing", /names no view/],
   ];

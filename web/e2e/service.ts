@@ -12,6 +12,9 @@ export const token = "a-token-for-the-tests-of-the-page";
 export const checkpoint = join(root, "model/modeltest/testdata/tiny/official.pth");
 export const photograph = join(root, "docs/cat.jpg");
 
+/** The longest name of a model. */
+export const long = "m".repeat(64);
+
 /** Text that would run a script where it is taken for markup. */
 export const markup = "<img src=x onerror=window.injected=1>";
 
@@ -31,6 +34,7 @@ export async function start(): Promise<Service> {
   mkdirSync(models);
   copyFileSync(checkpoint, join(models, "marked.pth"));
   writeFileSync(join(models, "marked.json"), JSON.stringify({ labels: Array.from({ length: 10 }, (_, i) => `${markup} ${i}`) }));
+  copyFileSync(checkpoint, join(models, `${long}.pth`));
   writeFileSync(join(models, "broken.pth"), "no checkpoint");
   const tokenFile = join(folder, "token");
   writeFileSync(tokenFile, token);

@@ -1,7 +1,7 @@
 // The client of the service, with the types of api/openapi.yaml.
 import createClient from "openapi-fetch";
 
-import { token } from "../state/token";
+import { setToken, token } from "../state/token";
 import type { components, paths } from "./schema";
 
 type Schemas = components["schemas"];
@@ -52,7 +52,26 @@ client.use({
     if (request.method !== "GET" && request.method !== "HEAD" && token.value) request.headers.set("Authorization", `Bearer ${token.value}`);
     return request;
   },
+  // A token that the server does not know is asked for again.
+  onResponse({ response }) {
+    if (response.status === 401) setToken("");
+  },
 });
+
+const noAnswer = () => new Failure({ title: "The server does not answer", detail: "It may have stopped, or the connection is gone." });
+
+/** Fetches what is no JSON; the error is a Failure. */
+export async function ask(path: string, options: RequestInit = {}): Promise<Response> {
+  let response: Response;
+  try {
+    response = await fetch(path, options);
+  } catch (err) {
+    throw isAborted(err) ? err : noAnswer();
+  }
+  if (response.ok) return response;
+  const problem: unknown = await response.json().catch(() => null);
+  throw new Failure(isProblem(problem) ? problem : { title: `Unexpected answer, status ${response.status}` });
+}
 
 /** Returns the data of an answer, or throws a Failure. */
 export async function answer<T>(pending: Promise<{ data?: T; error?: unknown; response: Response }>): Promise<T> {
@@ -62,7 +81,7 @@ export async function answer<T>(pending: Promise<{ data?: T; error?: unknown; re
   } catch (err) {
     if (isAborted(err)) throw err;
     if (err instanceof SyntaxError) throw new Failure({ title: "Unexpected answer", detail: "It is not JSON." });
-    throw new Failure({ title: "The server does not answer", detail: "It may have stopped, or the connection is gone." });
+    throw noAnswer();
   }
   if (got.error !== undefined || !got.response.ok) {
     const problem = got.error;

@@ -27,15 +27,17 @@ export function DotPlot({ caption, unit, dots, mark, zero }: { caption: string; 
   const left = Math.min(Math.max(7 * longest + 16, 60), width * 0.42);
   const x = (v: number) => left + ((v - low) / (high - low)) * (width - left - 16);
   const height = dots.length * rowHeight + 34;
+  const at = ticks(low, high, Math.max(3, Math.floor((width - left) / 90)));
+  const step = (at[1] ?? 1) - (at[0] ?? 0) || 1;
   const text = `${caption}. ${dots.map((d) => `${d.name}: ${d.value ? interval(d.value) : "not measured"}`).join("; ")}.`;
   return (
     <figure ref={ref} class="chart">
       <figcaption>{caption}</figcaption>
       <svg width={width} height={height} role="img" aria-label={text}>
-        {ticks(low, high, Math.max(3, Math.floor((width - left) / 90))).map((t) => (
+        {at.map((t) => (
           <g key={t}>
             <line class="grid" x1={x(t)} x2={x(t)} y1={0} y2={height - 30} />
-            <text class="tick" x={x(t)} y={height - 16} text-anchor="middle">{tickText(t)}</text>
+            <text class="tick" x={x(t)} y={height - 16} text-anchor="middle">{tickText(t, step)}</text>
           </g>
         ))}
         <text class="tick" x={width - 4} y={height - 2} text-anchor="end">{unit}</text>

@@ -16,6 +16,8 @@ export interface Line {
   points?: boolean;
   /** Thin and grey: something to hold the others against. */
   aside?: boolean;
+  /** A bound of the interval of the line before: low, then high. What lies between the two is shaded. */
+  bound?: "low" | "high";
 }
 
 export interface PlotSpec {
@@ -37,6 +39,9 @@ function resolve(variable: string, at: HTMLElement): string {
   return colour;
 }
 
+/** A colour as the browser computes it, a fifth as strong. */
+const faint = (colour: string) => colour.replace(/^rgb\(([^)]*)\)$/, (_, parts: string) => `rgba(${parts}, 0.2)`);
+
 /** uPlot's options for a chart. */
 export function plotOptions(spec: PlotSpec, width: number, colour: (variable: string) => string): uPlot.Options {
   const step = uPlot.paths.stepped?.({ align: 1 });
@@ -49,7 +54,10 @@ export function plotOptions(spec: PlotSpec, width: number, colour: (variable: st
     font: "12px system-ui",
     labelFont: "13px system-ui",
   });
+  // A band lies between two series, the upper one first; series 0 is x.
+  const bands = spec.lines.flatMap((l, i): uPlot.Band[] => (l.bound === "high" ? [{ series: [i + 1, i], fill: faint(colour(colourOf(l.series))) }] : []));
   return {
+    bands,
     width,
     height,
     legend: { live: true },
@@ -62,6 +70,7 @@ export function plotOptions(spec: PlotSpec, width: number, colour: (variable: st
     series: [
       { label: spec.x.label },
       ...spec.lines.map((l): uPlot.Series => {
+        if (l.bound) return { label: `${l.name}, ${l.bound}`, width: 0, points: { show: false }, spanGaps: true, stroke: "transparent" };
         const stroke = colour(l.aside ? "--soft" : colourOf(l.series));
         return {
           label: l.name,

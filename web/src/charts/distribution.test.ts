@@ -5,8 +5,9 @@ import { ticks } from "./series";
 
 const up = (n: number) => Array.from({ length: n }, (_, i) => i + 1);
 
-test("quantiles lie between neighbours", () => {
-  expect([0, 0.5, 0.9, 1].map((q) => quantile([1, 2, 3, 4], q))).toEqual([1, 2.5, 3.7, 4]);
+test("quantiles are of the nearest rank, as bench.Percentile", () => {
+  expect([0, 0.5, 0.9, 1].map((q) => quantile([1, 2, 3, 4], q))).toEqual([1, 2, 4, 4]);
+  expect(quantile(up(10), 0.9)).toBe(9);
   expect(quantile([7], 0.99)).toBe(7);
   expect(quantile([], 0.5)).toBeNaN();
 });
@@ -24,7 +25,7 @@ test("two ECDFs share their times, with gaps", () => {
 
 test("many samples become few points that keep the last", () => {
   const [x, y] = ecdf([up(100_000)]);
-  expect(x?.length).toBeLessThanOrEqual(600);
+  expect(x?.length).toBeLessThanOrEqual(700);
   expect([x?.at(-1), y?.at(-1)]).toEqual([100_000, 100]);
 });
 
@@ -45,7 +46,7 @@ test("a histogram of equal samples has them all in it", () => {
 });
 
 test("bins are as wide as Freedman and Diaconis say", () => {
-  expect(binCount(up(1000), 1, 1000)).toBe(10); // 2 · 499.5 / 10 = 99.9 wide
+  expect(binCount(up(1000), 1, 1000)).toBe(10); // 2 · 500 / 10 = 100 wide
   expect(binCount([1, 1, 1], 1, 2)).toBe(10);
 });
 

@@ -1,17 +1,14 @@
 // What the charts of raw samples are made of.
 import uPlot from "uplot";
 
-/** The value under which the share q of sorted values lies, interpolated between neighbours. */
+/** The smallest of sorted values such that the share q of all is at most as large: bench.Percentile. NaN of none. */
 export function quantile(sorted: number[], q: number): number {
-  if (sorted.length === 0) return NaN;
-  const at = q * (sorted.length - 1);
-  const low = Math.floor(at);
-  const a = sorted[low] ?? NaN;
-  const b = sorted[Math.min(low + 1, sorted.length - 1)] ?? a;
-  return a + (at - low) * (b - a);
+  const rank = Math.ceil(q * sorted.length - 1e-9); // 0.9 · 10 in floating point may be above 9
+  return sorted[Math.min(Math.max(rank, 1), sorted.length) - 1] ?? NaN;
 }
 
 const maxPoints = 600;
+const tailPoints = 100;
 
 /** The empirical distribution of each sample set, for lines that go up in steps: x, then shares in per cent. */
 export function ecdf(sets: number[][]): uPlot.AlignedData {
@@ -19,7 +16,9 @@ export function ecdf(sets: number[][]): uPlot.AlignedData {
     const sorted = [...set].sort((a, b) => a - b);
     const n = sorted.length;
     const points = Math.min(n, maxPoints);
-    const at = Array.from({ length: points }, (_, i) => Math.round(((i + 1) / points) * n) - 1);
+    const even = Array.from({ length: points }, (_, i) => Math.round(((i + 1) / points) * n) - 1);
+    const tail = Array.from({ length: Math.min(n, tailPoints) }, (_, i) => n - 1 - i); // every one, as that is what is looked for
+    const at = [...new Set([...even, ...tail])].sort((a, b) => a - b);
     const x: number[] = [], y: number[] = [];
     for (const i of at) {
       const v = sorted[i] ?? 0;

@@ -1,7 +1,9 @@
 import { afterEach, beforeEach, expect, test, vi } from "vitest";
 import { measure, type MeasureOptions, type Model } from "./measure";
 import type { Kind, Message, Reply, Requests } from "./protocol";
-import { runnerOf } from "./runners";
+import { runners } from "./runners";
+
+const named = (id: string) => runners.find((r) => r.id === id)!;
 
 /** What the workers of a test do; a runner is known by its runtime and threads. */
 let behave: (m: Message, runner: string) => Requests[Kind]["answer"];
@@ -48,7 +50,7 @@ const works: typeof behave = (m) => {
 const model: Model = { name: "demo", hash: "a".repeat(64), untrained: false, macs: 7, size: 2, file: async () => new Uint8Array(4) };
 const options = (o: Partial<MeasureOptions> = {}): MeasureOptions => ({
   models: [model],
-  runners: [runnerOf("ort-web"), runnerOf("litert-web")],
+  runners: [named("ort-web"), named("litert-web")],
   plan: { blocks: 3, min_duration_ms: 30, min_count: 7, seed: 9 },
   base: "http://example.org/device/",
   version: "v1",
@@ -99,7 +101,7 @@ test("a runner that fails is a row and stops no other", async () => {
     if (m.kind === "measure" && runner === "litert/1" && ++turns > 2) throw new Error("memory\u0000");
     return works(m, runner);
   };
-  const b = await measure(options({ runners: [runnerOf("ort-web"), runnerOf("ort-web:threads"), runnerOf("litert-web")] }));
+  const b = await measure(options({ runners: [named("ort-web"), named("ort-web:threads"), named("litert-web")] }));
   expect(b.subjects.map((s) => s.error)).toEqual([undefined, "the page is not cross-origin isolated, so the browser withholds shared memory", "memory "]);
   expect(b.subjects.map((s) => s.slices.length)).toEqual([3, 0, 1]);
   expect(alive.size).toBe(0);

@@ -24,13 +24,6 @@ export const runners: readonly Runner[] = [
   { id: "litert-web:webgpu", runtime: "litert", device: "webgpu", threaded: false, format: "tflite" },
 ];
 
-/** The runner with an id. It throws where there is none. */
-export function runnerOf(id: string): Runner {
-  const r = runners.find((r) => r.id === id);
-  if (!r) throw new Error(`no runner ${JSON.stringify(id)}: there are ${runners.map((r) => r.id).join(", ")}`);
-  return r;
-}
-
 /** As many threads as Go's backend.DefaultThreads: the cores, at most 4. */
 export function defaultThreads(): number {
   return Math.min(navigator.hardwareConcurrency || 1, 4);

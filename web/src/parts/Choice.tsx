@@ -7,10 +7,12 @@ export function Choice({ label, value, options, onChange }: {
   options: (string | { value: string; text: string; disabled?: boolean })[];
   onChange: (value: string) => void;
 }) {
+  const there = options.some((o) => (typeof o === "string" ? o : o.value) === value);
   return (
     <label class="field">
       {label}
       <select value={value} onChange={(e) => onChange(e.currentTarget.value)}>
+        {!there && <option value={value} selected>{value ? `${value} (there is none)` : "choose …"}</option>}
         {options.map((o) => {
           const { value: v, text, disabled } = typeof o === "string" ? { value: o, text: o, disabled: false } : o;
           return <option key={v} value={v} disabled={disabled ?? false} selected={v === value}>{text}</option>;
@@ -35,7 +37,7 @@ export function Tick({ checked, onChange, children, disabled }: {
   );
 }
 
-/** A labelled number. */
+/** A labelled number. onChange gets none that is out of bounds. */
 export function NumberField({ label, value, min, max, step, onChange }: {
   label: string;
   value: number;
@@ -56,7 +58,8 @@ export function NumberField({ label, value, min, max, step, onChange }: {
         required
         onInput={(e) => {
           const v = e.currentTarget.valueAsNumber;
-          if (Number.isFinite(v)) onChange(v);
+          // What is out of bounds is the form's to complain about.
+          if (v >= min && v <= (max ?? Infinity) && (step === "any" || Number.isInteger(v))) onChange(v);
         }}
       />
     </label>

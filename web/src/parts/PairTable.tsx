@@ -8,6 +8,9 @@ export function Verdict({ good, words }: { good: boolean; words?: [string, strin
   return good ? <span class="good">✓ {yes}</span> : <span class="bad">✗ {no}</span>;
 }
 
+/** Whether two outputs are as close as fp32 targets must be: api/openapi.yaml, Pair. */
+export const closely = (p: Agreement) => p.max_abs <= 1e-3 * p.scale && p.snr_db >= 80;
+
 export const agreementColumns = [num("max |Δ|"), num("max |logit|"), num("SNR"), num("cosine")];
 export const agreementCells = (a: Agreement) => [small(a.max_abs), digits(a.scale), `${a.snr_db.toFixed(1)} dB`, a.cosine.toFixed(7)];
 
@@ -15,13 +18,13 @@ export const agreementCells = (a: Agreement) => [small(a.max_abs), digits(a.scal
 export function PairTable({ pairs, caption }: { pairs: Pair[]; caption?: string }) {
   return (
     <Table
-      caption={caption ?? "Logits of the second target against the first"}
+      caption={caption ?? "Logits of the second target against the first. Two fp32 targets agree within a thousandth of the largest logit and 80 dB; where one computes in less, both must name the same class first"}
       columns={["pair", "verdict", "top-1", ...agreementColumns, num("KL"), num("top-5 overlap")]}
       rows={pairs.map((p) => ({
         key: `${p.a} ${p.b}`,
         cells: [
           `${p.a} / ${p.b}`,
-          <Verdict good={p.agrees} />,
+          <Verdict good={p.agrees} words={[closely(p) ? "agrees" : "same class", "differs"]} />,
           p.top1_equal ? "equal" : <span class="bad">differs</span>,
           ...agreementCells(p),
           small(p.kl),

@@ -1,5 +1,5 @@
 // Bundles: the files with all of a run.
-import { Failure } from "../api/client";
+import { ask, Failure } from "../api/client";
 
 /** What the charts need of a bundle; bench.Bundle has the rest. */
 export interface Bundle {
@@ -31,13 +31,7 @@ export interface BundleSubject {
 
 /** The bundle of a run that is done. */
 export async function getBundle(id: string, signal?: AbortSignal): Promise<Bundle> {
-  let response: Response;
-  try {
-    response = await fetch(`/benchmarks/${encodeURIComponent(id)}/bundle`, signal ? { signal } : {});
-  } catch (err) {
-    if (signal?.aborted) throw err;
-    throw new Failure({ title: "The server does not answer", detail: "It may have stopped, or the connection is gone." });
-  }
-  if (!response.ok || !response.body) throw new Failure(await response.json().catch(() => ({ title: `Unexpected answer, status ${response.status}` })));
+  const response = await ask(`/benchmarks/${encodeURIComponent(id)}/bundle`, signal ? { signal } : {});
+  if (!response.body) throw new Failure({ title: "Unexpected answer", detail: "The bundle is empty." });
   return (await new Response(response.body.pipeThrough(new DecompressionStream("gzip"))).json()) as Bundle;
 }

@@ -25,7 +25,7 @@ test.each([
 test("times, small numbers and ticks", () => {
   expect([ms(0.004), ms(0), ms(5.351)]).toEqual(["under 0.01 ms", "0 ms", "5.35 ms"]);
   expect([small(0), small(1.26e-6)]).toEqual(["0", "1.3e-6"]);
-  expect([tickText(0.5), tickText(1), tickText(200), tickText(1.05)]).toEqual(["0.5", "1", "200", "1.05"]);
+  expect([tickText(0.5, 0.5), tickText(1, 0.5), tickText(2000, 500), tickText(1.005, 0.005), tickText(0.3, 0.1)]).toEqual(["0.5", "1", "2,000", "1.005", "0.3"]);
 });
 
 test("an interval has bounds only where both are known", () => {

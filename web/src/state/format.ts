@@ -12,8 +12,11 @@ export function digits(v: number, n = 3): string {
   return a >= 10 ** n ? Math.round(v).toLocaleString("en") : v.toPrecision(n);
 }
 
-/** v as it stands at an axis: without zeros at its end. */
-export const tickText = (v: number) => trim(digits(v));
+/** v at an axis whose ticks lie step apart. */
+export function tickText(v: number, step: number): string {
+  const places = Math.max(0, -Math.floor(Math.log10(step) + 1e-9));
+  return Math.abs(v) >= 1e6 ? v.toExponential(1) : v.toLocaleString("en", { maximumFractionDigits: Math.min(places, 12) });
+}
 
 export const ms = (v: number) => (v > 0 && v < 0.01 ? "under 0.01 ms" : `${digits(v)} ms`);
 export const percent = (v: number, places = 1) => `${(100 * v).toFixed(places)} %`;

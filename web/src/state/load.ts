@@ -33,10 +33,14 @@ export function useWork<T>(): [Load<T>, (work: (signal: AbortSignal) => Promise<
   return [load, run, reset];
 }
 
-/** What work gives for deps, asked for again when they change and by again. */
+/** What work gives for deps, asked for again when they change and by again; then what is there stays until the new is. */
 export function useLoad<T>(work: (signal: AbortSignal) => Promise<T>, deps: unknown[]): [Load<T>, () => void] {
   const [load, run] = useWork<T>();
-  const [turn, setTurn] = useState(0);
-  useEffect(() => void run(work), [...deps, turn]);
-  return [load.state === "idle" ? { state: "loading" } : load, useCallback(() => setTurn((n) => n + 1), [])];
+  const last = useRef<Load<T>>({ state: "loading" });
+  useEffect(() => {
+    last.current = { state: "loading" };
+    void run(work);
+  }, deps);
+  if (load.state === "ok" || load.state === "error") last.current = load;
+  return [load.state === "ok" || load.state === "error" ? load : last.current, useCallback(() => void run(work), deps)];
 }

@@ -1,4 +1,5 @@
 // The photographs that come with the page.
+import { ask } from "../api/client";
 
 export interface Sample {
   name: string;
@@ -15,7 +16,8 @@ export const samples: Sample[] = [
   { name: "rocket", file: "samples/rocket.jpg", alt: "A rocket before its launch" },
 ];
 
+/** Fetches a sample; the error is a Failure. */
 export async function sampleFile(s: Sample, signal?: AbortSignal): Promise<File> {
-  const response = await fetch(s.file, signal ? { signal } : {});
+  const response = await ask(s.file, signal ? { signal } : {});
   return new File([await response.blob()], s.file.split("/").pop() ?? s.name, { type: "image/jpeg" });
 }

@@ -5,8 +5,11 @@ import { type Load, useLoad } from "./load";
 export const listModels = (signal?: AbortSignal) => answer<ModelList>(client.GET("/models", signal ? { signal } : {}));
 export const listTargets = (signal?: AbortSignal) => answer<TargetList>(client.GET("/backends", signal ? { signal } : {}));
 
+/** How many runs are asked for, which is as many as the service gives. */
+export const listed = 1000;
+
 export const listRuns = async (signal?: AbortSignal): Promise<Benchmark[]> =>
-  (await answer(client.GET("/benchmarks", { params: { query: { limit: 1000 } }, ...(signal ? { signal } : {}) }))).benchmarks;
+  (await answer(client.GET("/benchmarks", { params: { query: { limit: listed } }, ...(signal ? { signal } : {}) }))).benchmarks;
 
 export const getRun = (id: string, signal?: AbortSignal) =>
   answer<Benchmark>(client.GET("/benchmarks/{id}", { params: { path: { id } }, ...(signal ? { signal } : {}) }));

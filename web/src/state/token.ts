@@ -13,10 +13,22 @@ export function setToken(value: string): void {
   token.value = value;
 }
 
-/** Takes the token out of the address, so that it is not in the history. */
-export function takeToken(): void {
-  const match = /^#token=([^&]+)$/.exec(location.hash);
-  if (!match?.[1]) return;
-  setToken(decodeURIComponent(match[1]));
+/** The token in the part of an address from its # on, or undefined. */
+export function tokenOf(hash: string): string | undefined {
+  const written = /^#\/?token=([^&?]+)/.exec(hash)?.[1];
+  if (!written) return undefined;
+  try {
+    return decodeURIComponent(written);
+  } catch {
+    return written; // a % that stands for itself
+  }
+}
+
+/** Takes the token out of the address, so that it is not in the history. It says whether there was one. */
+export function takeToken(): boolean {
+  const found = tokenOf(location.hash);
+  if (found === undefined) return false;
+  setToken(found);
   history.replaceState(null, "", "#/try");
+  return true;
 }

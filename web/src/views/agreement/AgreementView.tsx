@@ -17,13 +17,18 @@ const most = 500; // pictures of one collection
 
 /** Target by target over a set of pictures: do they agree, and are they right? */
 export function AgreementView({ route }: { route: Route }) {
+  const model = route.query.get("model") ?? "";
+  return <Collection key={model} model={model} />;
+}
+
+function Collection({ model }: { model: string }) {
   const models = useModels();
   const [load, run, stop] = useWork<{ done: Compared[]; failed: { name: string; trouble: Trouble }[] }>();
   const [at, setAt] = useState<{ done: number; total: number }>();
-  const model = route.query.get("model") ?? "";
 
-  const compare = (files: { file: File; path: string; label?: string }[]) =>
+  const compare = (gather: (signal: AbortSignal) => Promise<{ file: File; path: string; label?: string }[]>) =>
     run(async (signal) => {
+      const files = await gather(signal);
       const done: Compared[] = [];
       const failed: { name: string; trouble: Trouble }[] = [];
       const list = await listModels(signal);
@@ -46,15 +51,15 @@ export function AgreementView({ route }: { route: Route }) {
     });
   const chosen = (list: FileList | null) => {
     const files = [...(list ?? [])].slice(0, most).map((file) => ({ file, path: file.webkitRelativePath || file.name }));
-    if (files.length) void compare(files);
+    if (files.length) void compare(async () => files);
   };
 
   return (
     <>
-      <p class="lead">Every target classifies every picture. Two fp32 targets agree where their logits differ by at most a thousandth of the largest and the signal-to-noise ratio is 80 dB or more.</p>
+      <p class="lead">Every target classifies every picture. Two fp32 targets agree where their logits differ by at most a thousandth of the largest and the signal-to-noise ratio is 80 dB or more; where one computes in less, where both name the same class first.</p>
       <div class="controls">
         <Await load={models} what="models">{(list) => <Choice label="Model" value={model || (list.default ?? "")} options={choices(list)} onChange={(m) => setQuery({ model: m })} />}</Await>
-        <button type="button" class="primary" onClick={() => void Promise.all(samples.map(async (s) => ({ file: await sampleFile(s), path: s.file, ...(s.label ? { label: s.label } : {}) }))).then(compare)}>Compare the samples</button>
+        <button type="button" class="primary" onClick={() => void compare((signal) => Promise.all(samples.map(async (s) => ({ file: await sampleFile(s, signal), path: s.file, ...(s.label ? { label: s.label } : {}) }))))}>Compare the samples</button>
         <label class="field">
           Pictures
           <input type="file" accept="image/*" multiple onChange={(e) => (chosen(e.currentTarget.files), (e.currentTarget.value = ""))} />
@@ -83,7 +88,7 @@ function Results({ done, failed }: { done: Compared[]; failed: { name: string; t
   const accuracy = accuracies(done);
   return (
     <>
-      <p role="status">{done.length} {done.length === 1 ? "picture" : "pictures"} compared{failed.length > 0 && `, ${failed.length} could not be`}.</p>
+      <p role="status">{done.length} {done.length === 1 ? "picture" : "pictures"} compared on {done[0]?.result.model ?? "the model"}{failed.length > 0 && `, ${failed.length} could not be`}.</p>
       {failed.length > 0 && (
         <details open={done.length === 0}>
           <summary>Which could not be compared</summary>
@@ -107,7 +112,7 @@ function Results({ done, failed }: { done: Compared[]; failed: { name: string; t
       {done.length > 0 && targets.length < 2 && <p>There is no second target here to compare with.</p>}
       {accuracy.length > 0 && (
         <Table
-          caption={`Accuracy on the ${accuracy[0]?.count} pictures whose class is known, with Wilson 95 % intervals`}
+          caption={`Accuracy on the ${accuracy[0]?.count} ${accuracy[0]?.count === 1 ? "picture" : "pictures"} whose class is known, with Wilson 95 % intervals`}
           columns={["target", num("top-1"), num("top-5"), "wrong"]}
           rows={accuracy.map((a) => ({
             key: a.target,

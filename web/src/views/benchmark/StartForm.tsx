@@ -43,7 +43,8 @@ export function StartForm({ route }: { route: Route }) {
       ...(scenario === "server" ? { rate, bound_ms: bound } : {}),
       ...(scenario === "offline" ? { batch } : {}),
       min_duration_ms: 1000 * seconds,
-      min_count: Math.min(100, 100 * blocks),
+      // p99 needs 368 samples for its interval, p90 35; a block may have 100.
+      min_count: Math.min(scenario === "server" ? 400 : 100, 100 * blocks),
       blocks,
     };
     const run = await start((signal) => answer<Benchmark>(client.POST("/benchmarks", { params: { query }, signal })));

@@ -6,11 +6,14 @@ import { Plot } from "../../charts/Plot";
 import { Await } from "../../parts/Await";
 import { Problem } from "../../parts/Problem";
 import { num, Table } from "../../parts/Table";
+import { TokenField } from "../../parts/Token";
 import { type Turn, useEvents } from "../../state/events";
 import { digits } from "../../state/format";
 import { useLoad, useWork } from "../../state/load";
 import { href } from "../../state/address";
 import { getRun } from "../../state/service";
+import { useStore } from "../../state/store";
+import { token } from "../../state/token";
 import { RunFacts, Scorecard } from "../scorecard/ScorecardView";
 
 /** A run as it goes, and its scorecard when it is done. */
@@ -45,7 +48,7 @@ function Live({ run, turns, lost }: { run: Benchmark; turns: Turn[]; lost: boole
   const last = turns.at(-1);
   const done = last?.done ?? run.progress?.done ?? 0;
   const total = last?.total ?? run.progress?.total ?? 1;
-  const live = useMemo(() => liveOf(turns), [turns]);
+  const live = useMemo(() => liveOf(turns, run.plan.targets), [turns]);
   return (
     <>
       <RunFacts run={run} />
@@ -54,6 +57,7 @@ function Live({ run, turns, lost }: { run: Benchmark; turns: Turn[]; lost: boole
         <progress value={done} max={total} />
       </label>
       <p role="status" class="soft">{lost ? "The connection is gone; trying again …" : "The run goes on when this page is closed."}</p>
+      {!useStore(token) && <TokenField purpose="cancel the run" />}
       <p>
         <button type="button" disabled={cancelled.state === "loading" || cancelled.state === "ok"} onClick={() => void cancel((signal) => answer(client.DELETE("/benchmarks/{id}", { params: { path: { id: run.id } }, signal })))}>
           Cancel the run
@@ -80,10 +84,12 @@ function Live({ run, turns, lost }: { run: Benchmark; turns: Turn[]; lost: boole
   );
 }
 
-function liveOf(turns: Turn[]): { names: string[]; data: [number[], ...(number | null)[][]]; samples: number[][] } {
+function liveOf(turns: Turn[], targets: string[]): { names: string[]; data: [number[], ...(number | null)[][]]; samples: number[][] } {
   const several = new Set(turns.map((t) => t.model)).size > 1;
   const nameOf = (t: Turn) => (several ? `${t.model}, ${t.label}` : t.label);
-  const names = [...new Set(turns.map(nameOf))].sort();
+  // In the order of the plan, so that the colours are those of the scorecard.
+  const place = (t: Turn) => targets.indexOf(t.label.replace(/ #\d+$/, ""));
+  const names = [...new Set([...turns].sort((a, b) => a.model.localeCompare(b.model) || place(a) - place(b) || a.label.localeCompare(b.label)).map(nameOf))];
   const blocks = Math.max(0, ...turns.map((t) => t.block + 1));
   const lines = names.map(() => new Array<number | null>(blocks).fill(null));
   const samples = names.map((): number[] => []);

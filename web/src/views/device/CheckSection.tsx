@@ -10,19 +10,20 @@ import { sampleFile, samples } from "../../state/samples";
 import { type Check, check, type Row } from "./check";
 
 /** A photograph on this browser's runners: do they agree with purego? */
-export function CheckSection({ model, runners, threads }: { model: string; runners: Runner[]; threads: number }) {
+export function CheckSection({ model, runners, threads, busy, onBusy }: { model: string; runners: Runner[]; threads: number; busy: boolean; onBusy: (busy: boolean) => void }) {
   const [load, run, stop] = useWork<Check>();
   const [rows, setRows] = useState<Row[]>([]);
-  const begin = (file: File) => {
+  const begin = (photograph: (signal: AbortSignal) => Promise<File>) => {
     setRows([]);
-    void run((signal) => check(model, file, runners, threads, signal, setRows));
+    onBusy(true);
+    void run((signal) => check(model, photograph, runners, threads, signal, setRows)).finally(() => onBusy(false));
   };
   return (
     <section aria-label="Agreement">
       <h2>Do they agree with the server?</h2>
       <div class="controls">
         {samples.map((s) => (
-          <button key={s.name} type="button" class="pick" disabled={runners.length === 0 || load.state === "loading"} onClick={() => void sampleFile(s).then(begin)}>
+          <button key={s.name} type="button" class="pick" disabled={runners.length === 0 || busy} onClick={() => begin((signal) => sampleFile(s, signal))}>
             <img src={s.file} alt={s.alt} width="56" height="56" />
             <span>check the {s.name}</span>
           </button>
@@ -32,11 +33,11 @@ export function CheckSection({ model, runners, threads }: { model: string; runne
           <input
             type="file"
             accept="image/*"
-            disabled={runners.length === 0 || load.state === "loading"}
+            disabled={runners.length === 0 || busy}
             onChange={(e) => {
               const file = e.currentTarget.files?.[0];
               e.currentTarget.value = "";
-              if (file) begin(file);
+              if (file) begin(async () => file);
             }}
           />
         </label>
@@ -70,7 +71,9 @@ export function CheckSection({ model, runners, threads }: { model: string; runne
         <p class="soft">
           {"error" in load.value.inputs
             ? `This browser could not make the input itself: ${load.value.inputs.error}`
-            : `The input that this browser makes by the model's own preprocessing differs from the server's by at most ${digits(load.value.inputs.levels, 2)} of 255 levels: its JPEG decoder rounds differently. What that does to the logits stands under "own pixels".`}
+            : load.value.inputs.levels === 0
+              ? "The input that this browser makes by the model's own preprocessing is the server's."
+              : `The input that this browser makes by the model's own preprocessing differs from the server's by at most ${digits(load.value.inputs.levels, 2)} of 255 levels: its decoder rounds differently. What that does to the logits stands under "own pixels".`}
         </p>
       )}
     </section>
@@ -80,5 +83,5 @@ export function CheckSection({ model, runners, threads }: { model: string; runne
 function summary(c: Check): string {
   const ran = c.rows.filter((r) => r.served);
   const good = ran.filter((r) => r.agrees).length;
-  return `purego says ${c.top}. ${good} of ${ran.length} ${ran.length === 1 ? "runner agrees" : "runners agree"} with it${ran.length < c.rows.length ? `; ${c.rows.length - ran.length} could not run` : ""}.`;
+  return `purego says ${c.top}${c.model.untrained ? ", untrained: its classes mean nothing" : ""}. ${good} of ${ran.length} ${ran.length === 1 ? "runner agrees" : "runners agree"} with it${ran.length < c.rows.length ? `; ${c.rows.length - ran.length} could not run` : ""}.`;
 }

@@ -1,4 +1,4 @@
-import { useEffect, useState } from "preact/hooks";
+import { useState } from "preact/hooks";
 
 import { defaultThreads, type Runner, runners, unavailable } from "../../device/runners";
 import { Await } from "../../parts/Await";
@@ -26,15 +26,13 @@ export function DeviceView({ route }: { route: Route }) {
   const models = useModels();
   const [reasons] = useLoad(async () => new Map(await Promise.all(runners.map(async (r): Promise<[string, string | null]> => [r.id, await unavailable(r, base)]))), []);
   const [chosen, setChosen] = useState<string[]>();
+  const [busy, setBusy] = useState(false);
   const [threads, setThreads] = useState(defaultThreads());
   const able = reasons.state === "ok" ? runners.filter((r) => reasons.value.get(r.id) === null) : [];
   // A GPU may be a program in disguise that takes minutes; it is ticked by hand.
   const picked = able.filter((r) => (chosen ?? able.filter((a) => a.device === "wasm").map((a) => a.id)).includes(r.id));
   const toggle = (r: Runner, on: boolean) => setChosen(on ? [...picked.map((p) => p.id), r.id] : picked.filter((p) => p !== r).map((p) => p.id));
   const asked = route.query.get("model") ?? "";
-  useEffect(() => {
-    if (!crossOriginIsolated) console.info("This page is not cross-origin isolated; threads are off.");
-  }, []);
   return (
     <>
       <p class="lead">
@@ -66,11 +64,11 @@ export function DeviceView({ route }: { route: Route }) {
           return (
             <>
               <div class="controls">
-                <Choice label="Model" value={model} options={names} onChange={(m) => setQuery({ model: m })} />
-                <NumberField label="Threads, where there are several" value={threads} min={1} max={64} onChange={setThreads} />
+                <Choice label="Model" value={model} options={names.map((n) => ({ value: n, text: n.startsWith("random:") ? `${n} (untrained)` : n, disabled: busy }))} onChange={(m) => setQuery({ model: m })} />
+                <NumberField label="Threads, where there are several" value={threads} min={1} max={Math.max(navigator.hardwareConcurrency || 1, 1)} onChange={setThreads} />
               </div>
-              <CheckSection key={`check ${model}`} model={model} runners={picked} threads={threads} />
-              <MeasureSection key={`measure ${model}`} model={model} runners={picked} threads={threads} />
+              <CheckSection key={`check ${model}`} model={model} runners={picked} threads={threads} busy={busy} onBusy={setBusy} />
+              <MeasureSection key={`measure ${model}`} model={model} runners={picked} threads={threads} busy={busy} onBusy={setBusy} />
             </>
           );
         }}

@@ -17,7 +17,7 @@ import { useWork } from "../../state/load";
 import { base, exported, loadModel, serviceVersion } from "./check";
 
 /** Measures this browser's runners by the rules of the server's benchmarks. */
-export function MeasureSection({ model, runners, threads }: { model: string; runners: Runner[]; threads: number }) {
+export function MeasureSection({ model, runners, threads, busy, onBusy }: { model: string; runners: Runner[]; threads: number; busy: boolean; onBusy: (busy: boolean) => void }) {
   const [seconds, setSeconds] = useState(3);
   const [blocks, setBlocks] = useState(20);
   const [progress, setProgress] = useState<Progress>();
@@ -28,6 +28,7 @@ export function MeasureSection({ model, runners, threads }: { model: string; run
   const begin = () => {
     setProgress(undefined);
     forget();
+    onBusy(true);
     void run(async (signal) => {
       const [m, version] = await Promise.all([loadModel(model, signal), serviceVersion(signal)]);
       return measure({
@@ -41,7 +42,7 @@ export function MeasureSection({ model, runners, threads }: { model: string; run
         progress: (p) => new Promise((resolve) => (setProgress(p), requestAnimationFrame(() => setTimeout(resolve)))),
         signal,
       });
-    });
+    }).finally(() => onBusy(false));
   };
   const submit = (b: Bundle) => void send(async (signal) => answer<Benchmark>(client.POST("/benchmarks/import", { ...raw(await gzipBundle(b)), signal })));
   const save = async (b: Bundle) => {
@@ -57,7 +58,7 @@ export function MeasureSection({ model, runners, threads }: { model: string; run
         <div class="controls">
           <NumberField label="Seconds for each runner" value={seconds} min={0.1} max={600} step="any" onChange={setSeconds} />
           <NumberField label="Blocks" value={blocks} min={1} max={1000} onChange={setBlocks} />
-          <button class="primary" disabled={runners.length === 0 || load.state === "loading"}>Measure this device</button>
+          <button class="primary" disabled={runners.length === 0 || busy}>Measure this device</button>
           {load.state === "loading" && <button type="button" onClick={stop}>Stop</button>}
         </div>
         <p class="soft">As on the server: every runner has its turn in every block, in an order drawn anew. Keep this page in view; a turn during which it is hidden is repeated.</p>
@@ -97,7 +98,8 @@ function Figures({ bundle }: { bundle: Bundle }) {
   const first = bundle.subjects[0]?.label;
   return (
     <>
-      <DotPlot caption="Median of the turns' medians with its 95 % interval, measured by this browser" unit="ms" dots={rows.map((r) => ({ name: r.s.label, value: r.s.error === undefined ? r.p50 : undefined }))} zero />
+      <DotPlot caption="Median of the turns' medians with its 95 % interval, measured by this browser" unit="ms" dots={rows.map((r) => ({ name: r.s.label, value: r.s.error === undefined ? r.p50 : undefined, invalid: true }))} zero />
+      <p class="soft">Hollow, since they have not been held against the rules: drift and too few samples are found when the server takes the run in.</p>
       <Table
         caption={`Measured by this browser; ${bundle.plan.blocks} blocks`}
         columns={["runner", num("median, ms"), num("p90, ms"), num("p99, ms"), { name: `ratio to ${first}`, number: true }, num("threads"), num("samples")]}

@@ -1,6 +1,6 @@
 // One photograph on every runner of this browser, against the server's purego.
-import { answer, client, type Comparison, Failure, type Model, type Problem, raw } from "../../api/client";
-import { type Agreement, agreement, agrees } from "../../device/agreement";
+import { answer, ask, client, type Comparison, Failure, type Model, raw } from "../../api/client";
+import { type Agreement, agreement, agrees, best } from "../../device/agreement";
 import { parseFloats } from "../../device/npy";
 import { decode, tensor } from "../../device/preprocess";
 import type { Description } from "../../device/protocol";
@@ -20,12 +20,7 @@ export async function loadModel(name: string, signal?: AbortSignal): Promise<Mod
   }
 }
 
-/** Fetches bytes of the service; the error is a Failure. */
-async function bytesOf(path: string, options: RequestInit): Promise<ArrayBuffer> {
-  const response = await fetch(path, options);
-  if (!response.ok) throw new Failure(((await response.json().catch(() => null)) as Problem | null) ?? { title: `Unexpected answer, status ${response.status}` });
-  return response.arrayBuffer();
-}
+const bytesOf = async (path: string, options: RequestInit): Promise<ArrayBuffer> => (await ask(path, options)).arrayBuffer();
 
 export const exported = async (name: string, format: Runner["format"], signal?: AbortSignal) =>
   new Uint8Array(await bytesOf(`/models/${encodeURIComponent(name)}/export?format=${format}`, signal ? { signal } : {}));
@@ -54,11 +49,10 @@ export interface Check {
   rows: Row[];
 }
 
-const best = (logits: Float32Array) => logits.indexOf(Math.max(...logits));
-
 /** Runs the check; onRow tells of each runner as it is done. */
-export async function check(name: string, file: File, chosen: Runner[], threads: number, signal: AbortSignal, onRow: (rows: Row[]) => void): Promise<Check> {
+export async function check(name: string, photograph: (signal: AbortSignal) => Promise<File>, chosen: Runner[], threads: number, signal: AbortSignal, onRow: (rows: Row[]) => void): Promise<Check> {
   const model = await loadModel(name, signal);
+  const file = await photograph(signal);
   const { preprocess, classes } = model;
   if (!preprocess || !classes) throw new Failure({ title: "The model is not described", detail: "The server does not tell its preprocessing." });
   const [npy, compared] = await Promise.all([
@@ -97,7 +91,7 @@ export async function check(name: string, file: File, chosen: Runner[], threads:
       try {
         const logits = await open.worker.ask("run", served);
         const close = agreement(reference, logits);
-        Object.assign(row, { description: open.description, runtimeMS: open.runtimeMS, openMS: open.openMS, served: close, agrees: agrees(close, "purego", runner.id), top: labelOf(best(logits)) });
+        Object.assign(row, { description: open.description, runtimeMS: open.runtimeMS, openMS: open.openMS, served: close, agrees: agrees(close, "purego", runner.id), top: labelOf(best(logits, 1)[0] ?? 0) });
         if (own) row.own = agreement(reference, await open.worker.ask("run", own));
       } finally {
         open.worker.close();
@@ -109,11 +103,11 @@ export async function check(name: string, file: File, chosen: Runner[], threads:
     rows.push(row);
     onRow([...rows]);
   }
-  return { model, top: labelOf(best(reference)), inputs, rows };
+  return { model, top: labelOf(best(reference, 1)[0] ?? 0), inputs, rows };
 }
 
 /** The version of the service, of its metrics; "" where they do not tell. */
 export async function serviceVersion(signal?: AbortSignal): Promise<string> {
-  const text = await (await fetch("/metrics", signal ? { signal } : {})).text();
+  const text = await (await ask("/metrics", signal ? { signal } : {})).text();
   return /^edgevit_build_info\{version="([^"]*)"\}/m.exec(text)?.[1] ?? "";
 }

@@ -10,7 +10,7 @@ import { when } from "../../state/format";
 import { useWork } from "../../state/load";
 import { href, type Route } from "../../state/address";
 import { setQuery } from "../../state/route";
-import { useRuns } from "../../state/service";
+import { listed, useRuns } from "../../state/service";
 import { CompareRuns } from "./CompareRuns";
 import { matches } from "./runs";
 
@@ -60,7 +60,7 @@ function Runs({ route }: { route: Route }) {
           if (all.length === 0) return <p>No run is kept yet. <a href={href("benchmark")}>Start a benchmark</a>, or use <code>api bench</code>.</p>;
           return (
             <Table
-              caption={`${shown.length} of ${all.length} runs, the newest first`}
+              caption={`${shown.length} of ${all.length} runs, the newest first${all.length === listed ? "; older ones are not listed" : ""}`}
               columns={["run", "state", "scenario", "models", "targets", "compare", "file", "remove"]}
               rows={shown.map((r) => ({
                 key: r.id,

@@ -1,9 +1,11 @@
 import { useMemo, useState } from "preact/hooks";
 
-import { answer, type Benchmark, type BenchmarkSubject, client } from "../../api/client";
-import { Plot } from "../../charts/Plot";
+import { answer, type Benchmark, type BenchmarkSubject, client, Failure, type Interval } from "../../api/client";
+import { type Line, Plot } from "../../charts/Plot";
 import { Await } from "../../parts/Await";
 import { Choice, NumberField } from "../../parts/Choice";
+import { Verdict } from "../../parts/PairTable";
+import { Problem } from "../../parts/Problem";
 import { num, Table } from "../../parts/Table";
 import { TokenField } from "../../parts/Token";
 import { digits, interval, when } from "../../state/format";
@@ -12,6 +14,9 @@ import { href, type Route } from "../../state/address";
 import { setQuery } from "../../state/route";
 import { choices, getRun, useModels, useRuns } from "../../state/service";
 import { knee } from "./knee";
+
+/** Queries at each rate: p99 needs 368 for its interval. */
+const leastCount = 400;
 
 /** A target of a run at one rate. */
 export interface Point {
@@ -65,46 +70,64 @@ function pointsOf(runs: Benchmark[], model: string): Map<string, Point[]> {
 function Curves({ runs, model }: { runs: Benchmark[]; model: string }) {
   const all = useMemo(() => pointsOf(runs, model), [runs, model]);
   if (all.size === 0) return <p>There is no run of the scenario server with this model yet. Measure a sweep below, or run <code>api bench --scenario server --rate 50 --models {model}</code> at several rates.</p>;
-  const rates = [...new Set([...all.values()].flatMap((ps) => ps.map((p) => p.rate)))].sort((a, b) => a - b);
+  const counted = new Map([...all].map(([name, points]): [string, Point[]] => [name, points.filter((p) => p.subject.valid)]).filter(([, points]) => points.length > 0));
+  const left = [...all.values()].flat().filter((p) => !p.subject.valid).length;
+  const rates = [...new Set([...counted.values()].flatMap((ps) => ps.map((p) => p.rate)))].sort((a, b) => a - b);
   const newest = (points: Point[], rate: number) => points.filter((p) => p.rate === rate).at(-1);
-  const line = (of: (p: Point) => number) => [...all.values()].map((ps) => rates.map((r) => { const p = newest(ps, r); return p ? of(p) : null; }));
-  const names = [...all.keys()];
+  const names = [...counted.keys()];
+  // Each target's estimate, and the bounds of its interval.
+  const lines = names.flatMap((name, i): Line[] => [
+    { name, series: i, style: "line", points: true },
+    { name, series: i, style: "line", bound: "low" },
+    { name, series: i, style: "line", bound: "high" },
+  ]);
+  const data = (of: (p: Point) => Interval, least = 0) =>
+    [...counted.values()].flatMap((ps) =>
+      (["value", "low", "high"] as const).map((key) =>
+        rates.map((r) => {
+          const p = newest(ps, r);
+          const v = p && of(p)[key];
+          return v === undefined ? null : Math.max(v, least);
+        }),
+      ),
+    );
   return (
     <>
-      <Plot
-        spec={{
-          caption: "Served against offered load; the newest run at each rate. The thin line is a target that keeps up",
-          x: { label: "offered, queries a second" },
-          y: { label: "served, queries a second" },
-          lines: [...names.map((name, i) => ({ name, series: i, style: "line" as const, points: true })), { name: "keeps up", series: 0, style: "line", aside: true }],
-        }}
-        data={[rates, ...line((p) => p.subject.throughput.value), rates]}
-      />
-      <Plot
-        spec={{
-          caption: "p99 from the scheduled arrival to the answer",
-          x: { label: "offered, queries a second" },
-          y: { label: "p99, ms", log: true },
-          lines: names.map((name, i) => ({ name, series: i, style: "line", points: true })),
-        }}
-        data={[rates, ...line((p) => Math.max(p.subject.p99_ms.value, 1e-3))]}
-      />
-      <Table
-        caption="The knee: the highest rate up to which a target serves 95 % or more of what is offered, within the bound"
-        columns={["target", num("knee, queries a second"), "what the next rate breaks"]}
-        rows={[...all].map(([name, points]) => {
-          const k = knee(rates.flatMap((r) => newest(points, r) ?? []));
-          return { key: name, cells: [name, k.rate === undefined ? "under the lowest rate" : digits(k.rate), k.why ?? "nothing: no rate above it was measured"] };
-        })}
-      />
+      {left > 0 && <p class="note">{left} of {[...all.values()].flat().length} points break a rule of their run and are left out of the curves; the last table has them.</p>}
+      {rates.length > 0 && (
+        <>
+          <Plot
+            spec={{
+              caption: "Served against offered load, with 95 % intervals; the newest run at each rate. The thin line is a target that keeps up",
+              x: { label: "offered, queries a second" },
+              y: { label: "served, queries a second" },
+              lines: [...lines, { name: "keeps up", series: 0, style: "line", aside: true }],
+            }}
+            data={[rates, ...data((p) => p.subject.throughput), rates]}
+          />
+          <Plot
+            spec={{ caption: "p99 from the scheduled arrival to the answer, with 95 % intervals", x: { label: "offered, queries a second" }, y: { label: "p99, ms", log: true }, lines }}
+            data={[rates, ...data((p) => p.subject.p99_ms, 1e-3)]}
+          />
+          <Table
+            caption="The knee: the highest rate up to which a target serves what is offered (95 % of it lies within the interval of what it serves, or below) and p99 is within the bound"
+            columns={["target", num("knee, queries a second"), "what the next rate breaks"]}
+            rows={[...counted].map(([name, points]) => {
+              const k = knee(rates.flatMap((r) => newest(points, r) ?? []));
+              return { key: name, cells: [name, k.rate === undefined ? "under the lowest rate" : digits(k.rate), k.why ?? "nothing: no rate above it was measured"] };
+            })}
+          />
+        </>
+      )}
       <Table
         caption="All runs, with 95 % intervals"
-        columns={["target", num("offered"), num("served"), num("p50, ms"), num("p99, ms"), "p99 within the bound", num("unanswered"), "run"]}
+        columns={["target", "counts", num("offered"), num("served"), num("p50, ms"), num("p99, ms"), "p99 within the bound", num("unanswered"), "run"]}
         rows={[...all].flatMap(([name, points]) =>
           points.map((p) => ({
             key: `${name} ${p.run.id}`,
             cells: [
               name,
+              <Verdict good={p.subject.valid} words={["yes", "breaks a rule"]} />,
               digits(p.rate),
               interval(p.subject.throughput),
               interval(p.subject.p50_ms),
@@ -143,10 +166,11 @@ function Sweep({ model, onRun }: { model: string; onRun: () => void }) {
     run(async (signal) => {
       for (const [i, rate] of rates.entries()) {
         setAt(`Rate ${digits(rate)} a second, ${i + 1} of ${rates.length} …`);
-        const query = { models: [model], scenario: "server" as const, rate, bound_ms: bound, min_duration_ms: 3000, min_count: 100, blocks: 10 };
+        const query = { models: [model], scenario: "server" as const, rate, bound_ms: bound, min_duration_ms: 3000, min_count: leastCount, blocks: 10 };
         const begun = await answer<Benchmark>(client.POST("/benchmarks", { params: { query }, signal }));
-        await ended(begun.id, signal);
+        const { state } = await ended(begun.id, signal);
         onRun();
+        if (state !== "done") throw new Failure({ title: "The sweep has stopped", detail: `The run at ${digits(rate)} a second was ${state}.` });
       }
       return `${rates.length} runs are done.`;
     });
@@ -161,14 +185,14 @@ function Sweep({ model, onRun }: { model: string; onRun: () => void }) {
           <NumberField label="Rates" value={steps} min={1} max={20} onChange={setSteps} />
           <NumberField label="p99 is to stay under, ms" value={bound} min={0.1} step="any" onChange={setBound} />
         </div>
-        <p class="soft">Rates: {rates.map((r) => digits(r)).join(", ")}. Three seconds for every target at each. Keep this page open: it begins one run after another.</p>
+        <p class="soft">Rates: {rates.map((r) => digits(r)).join(", ")}. It takes about {digits(rates.reduce((sum, r) => sum + Math.max(3, leastCount / r), 0), 2)} s for every target: three seconds at each rate, or as long as {leastCount} queries take, which the interval of p99 needs. Keep this view open: it begins one run after another.</p>
         <p class="controls">
           <button class="primary" disabled={load.state === "loading"}>Measure</button>
           {load.state === "loading" && <button type="button" onClick={stop}>Stop after this run</button>}
           <span role="status">{load.state === "loading" ? at : load.state === "ok" ? load.value : ""}</span>
         </p>
       </form>
-      {load.state === "error" && <Await load={load} what="">{() => null}</Await>}
+      {load.state === "error" && <Problem trouble={load.trouble} />}
     </section>
   );
 }

@@ -1,4 +1,4 @@
-import type { Benchmark, BenchmarkSubject } from "../../api/client";
+import type { Benchmark, BenchmarkSubject, Interval } from "../../api/client";
 import { DotPlot } from "../../charts/DotPlot";
 import { Marker } from "../../charts/Marker";
 import { Findings } from "../../parts/Findings";
@@ -6,6 +6,7 @@ import { Origin, RunPicker } from "../../parts/RunPicker";
 import { Facts, num, Table } from "../../parts/Table";
 import { bytes, digits, interval, percent, when } from "../../state/format";
 import { href, type Route } from "../../state/address";
+import { quotient } from "../history/runs";
 import { mainFigure } from "./figure";
 
 /** Targets by figures, with the ratio to the best. */
@@ -37,11 +38,11 @@ export function RunFacts({ run }: { run: Benchmark }) {
       <p><Origin run={run} /></p>
       <Facts
         pairs={[
-          ["measured", when(run.created)],
+          [run.state === "running" ? "begun" : "measured", when(run.created)],
           ["scenario", `${plan.scenario}${plan.rate ? `, ${digits(plan.rate)} queries a second, p99 under ${digits(plan.bound_ms ?? 0)} ms` : ""}${plan.batch > 1 ? `, batches of ${plan.batch}` : ""}`],
           ["threads", plan.threads],
           ["blocks", `${plan.blocks}, each target once in each, in an order drawn anew`],
-          ["run", <><code>{run.id}</code> · <a href={`/benchmarks/${encodeURIComponent(run.id)}/bundle`} download>bundle with the raw samples</a></>],
+          ["run", <><code>{run.id}</code>{run.state === "done" && <> · <a href={`/benchmarks/${encodeURIComponent(run.id)}/bundle`} download>bundle with the raw samples</a></>}</>],
         ]}
       />
     </>
@@ -61,8 +62,8 @@ function ModelCard({ run, model, subjects }: { run: Benchmark; model: string; su
         <DotPlot caption={`Time over that of ${reference} in the same block: the median of the blocks' ratios with its 95 % interval`} unit="ratio" dots={subjects.map((s) => ({ name: s.label, value: s.error || s.ratio.value === 0 ? undefined : s.ratio, invalid: !s.valid }))} mark={1} />
       )}
       <Table
-        caption={`${model}: figures with 95 % intervals`}
-        columns={["target", num("rank"), num("p50, ms"), num("p90, ms"), num("p99, ms"), { name: `ratio to ${reference ?? "the first"}`, number: true }, num("ratio to the best"), num("images/s"), num("GFLOP/s"), num("of the peak"), num("memory"), num("samples")]}
+        caption={`${model}: figures with 95 % intervals in brackets, where there are any`}
+        columns={["target", num("rank"), num("p50, ms"), num("p90, ms"), num("p99, ms"), { name: `ratio to ${reference ?? "the first"}`, number: true }, { name: `${figure.name} to the best`, number: true }, num("images/s"), num("GFLOP/s"), num("of the peak"), num("memory"), num("samples")]}
         rows={subjects.map((s, i) => ({
           key: s.label,
           class: s.valid ? undefined : "invalid",
@@ -75,7 +76,7 @@ function ModelCard({ run, model, subjects }: { run: Benchmark; model: string; su
                 interval(s.p90_ms),
                 interval(s.p99_ms),
                 s.ratio.value ? interval(s.ratio) : "",
-                best ? digits(best.cost(s) / best.value) : "",
+                best && s.valid ? interval(best(s)) : "",
                 interval(s.throughput),
                 s.gflops ? digits(s.gflops) : "",
                 s.peak_share === undefined ? "" : percent(s.peak_share),
@@ -88,9 +89,11 @@ function ModelCard({ run, model, subjects }: { run: Benchmark; model: string; su
   );
 }
 
-function bestOf(subjects: BenchmarkSubject[], figure: ReturnType<typeof mainFigure>) {
+/** A subject's figure over the best one's, so that 1 is the best; its bounds are the extremes of both intervals. */
+function bestOf(subjects: BenchmarkSubject[], figure: ReturnType<typeof mainFigure>): ((s: BenchmarkSubject) => Interval) | undefined {
   const counted = subjects.filter((s) => !s.error && s.valid);
+  const better = (a: BenchmarkSubject, b: BenchmarkSubject) => (figure.of(a).value > figure.of(b).value) === figure.more ? a : b;
   if (counted.length === 0) return undefined;
-  const cost = (s: BenchmarkSubject) => (figure.more ? 1 / figure.of(s).value : figure.of(s).value);
-  return { cost, value: Math.min(...counted.map(cost)) };
+  const best = counted.reduce(better);
+  return (s) => (s === best ? { value: 1 } : figure.more ? quotient(figure.of(best), figure.of(s)) : quotient(figure.of(s), figure.of(best)));
 }

@@ -22,7 +22,7 @@ export function Preview({ file, image }: { file: File; image: Comparison["image"
         bitmap.close();
         setReadable(true);
       },
-      () => setReadable(false), // TIFF, for one: the server reads more formats than browsers do
+      () => !gone && setReadable(false), // TIFF, for one: the server reads more formats than browsers do
     );
     return () => {
       gone = true;

@@ -1,8 +1,10 @@
 import { useEffect, useRef, useState } from "preact/hooks";
 
-import { answer, client, type Comparison, raw } from "../../api/client";
+import { answer, client, type Comparison, isAborted, raw, type Trouble, troubleOf } from "../../api/client";
 import { Await } from "../../parts/Await";
 import { Choice, Tick } from "../../parts/Choice";
+import { closely } from "../../parts/PairTable";
+import { Problem } from "../../parts/Problem";
 import { type Route } from "../../state/address";
 import { setQuery } from "../../state/route";
 import { useWork } from "../../state/load";
@@ -16,6 +18,8 @@ import { Result } from "./Result";
 export function TryView({ route }: { route: Route }) {
   const models = useModels();
   const [file, setFile] = useState<File>();
+  const [trouble, setTrouble] = useState<Trouble>();
+  const [slow, setSlow] = useState(false);
   const [camera, setCamera] = useState(false);
   const [over, setOver] = useState(false);
   const [load, run] = useWork<Comparison>();
@@ -33,10 +37,12 @@ export function TryView({ route }: { route: Route }) {
   choose.current = take;
 
   useEffect(() => {
+    setTrouble(undefined);
+    if (!sample) return;
     const found = samples.find((s) => s.name === sample);
-    if (!found) return;
+    if (!found) return setTrouble({ title: "Unknown sample", detail: `There is no sample "${sample}"; there are ${samples.map((s) => s.name).join(", ")}.` });
     const stop = new AbortController();
-    sampleFile(found, stop.signal).then(setFile, () => {});
+    sampleFile(found, stop.signal).then(setFile, (err: unknown) => !isAborted(err) && setTrouble(troubleOf(err)));
     return () => stop.abort();
   }, [sample]);
 
@@ -45,6 +51,14 @@ export function TryView({ route }: { route: Route }) {
     const query = { ...(model ? { model } : {}), ...(layers ? { layers: true } : {}), ...(repeat ? { repeat: 20 } : {}) };
     void run((signal) => answer<Comparison>(client.POST("/compare", { params: { query }, ...raw(file), signal })));
   }, [file, model, layers, repeat]);
+
+  const waiting = load.state === "loading";
+  useEffect(() => {
+    setSlow(false);
+    if (!waiting) return;
+    const timer = setTimeout(() => setSlow(true), 3000);
+    return () => clearTimeout(timer);
+  }, [waiting]);
 
   useEffect(() => {
     const paste = (e: ClipboardEvent) => {
@@ -108,9 +122,10 @@ export function TryView({ route }: { route: Route }) {
         <Tick checked={layers} onChange={(on) => setQuery({ layers: on ? "1" : "" })}>layer by layer</Tick>
       </div>
       <p class="soft" role="status">
-        {load.state === "loading" && "Running on every target …"}
+        {waiting && `Running on every target …${slow ? " A target that is opened for the first time takes a while, and a benchmark in progress lets requests in between its blocks only." : ""}`}
         {load.state === "ok" && summary(load.value)}
       </p>
+      {trouble && <Problem trouble={trouble} />}
       {file && (load.state === "ok" || load.state === "loading") && <Preview file={file} image={load.state === "ok" ? load.value.image : undefined} />}
       {load.state !== "loading" && <Await load={load} what="answers">{(r) => <Result result={r} />}</Await>}
     </>
@@ -121,6 +136,11 @@ function summary(r: Comparison): string {
   const ran = r.targets.filter((t) => !t.problem).length;
   const all = r.targets.length;
   const differing = r.pairs.filter((p) => !p.agrees).length;
-  const verdict = r.pairs.length === 0 ? "" : differing === 0 ? ` All ${ran} agree.` : ` ${differing} of ${r.pairs.length} pairs differ.`;
+  const close = r.pairs.filter(closely).length;
+  const verdict =
+    r.pairs.length === 0 ? ""
+    : differing > 0 ? ` ${differing} of ${r.pairs.length} pairs differ.`
+    : close === r.pairs.length ? ` All ${ran} agree.`
+    : ` All ${ran} agree: ${close} pairs to the fp32 tolerance, ${r.pairs.length - close} with lower precision in the class that they name first.`;
   return `${ran} of ${all} ${all === 1 ? "target" : "targets"} answered.${verdict}`;
 }
