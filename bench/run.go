@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"edgevit/backend"
+	"edgevit/graph"
 	"edgevit/backend/purego/kernel"
 	"edgevit/compare"
 	"edgevit/model"
@@ -138,7 +139,14 @@ func Run(ctx context.Context, p Plan, models []*model.Model, o Options) (*Bundle
 	}
 	r := run{bundle: b, plan: p, options: o, machine: m, energy: m.energy(), begin: time.Now()}
 	defer r.close()
-	if err := r.open(ctx, models); err != nil {
+	for _, model := range models {
+		g, err := model.Graph.Full()
+		if err != nil {
+			return nil, fmt.Errorf("weights of %s: %w", model.Name, err)
+		}
+		r.graphs = append(r.graphs, g)
+	}
+	if err := r.open(ctx); err != nil {
 		return nil, err
 	}
 	if err := r.measure(ctx); err != nil {
@@ -209,18 +217,19 @@ type run struct {
 	machine machine
 	energy  energyMeter
 	begin   time.Time
+	graphs  []*graph.Graph // of the models, held so that opening reads no file
 	opened  []*contestant
 	done    int
 }
 
 // open opens every subject and warms it up, one after another, so that the
 // memory of each can be told.
-func (r *run) open(ctx context.Context, models []*model.Model) error {
+func (r *run) open(ctx context.Context) error {
 	var failed []error
 	images := map[int][]float32{} // by length
 	for i := range r.bundle.Subjects {
 		s := &r.bundle.Subjects[i]
-		g := models[i/len(r.plan.Targets)].Graph
+		g := r.graphs[i/len(r.plan.Targets)]
 		size := g.Input().Len()
 		if images[size] == nil {
 			rng := mathrand.New(mathrand.NewPCG(r.plan.seed(forInputs, 0), 0))

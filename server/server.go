@@ -19,7 +19,6 @@ import (
 	"net/http"
 	"path/filepath"
 	"runtime"
-	"runtime/debug"
 	"slices"
 	"sync/atomic"
 	"time"
@@ -168,6 +167,7 @@ func New(c Config) (*Server, error) {
 		open:    func(path string) (*model.Model, error) { return model.Open(path, model.Sidecar{}) },
 		entries: map[string]*entry{},
 	}
+	s.store.tidying = time.AfterFunc(tidyAfter, s.store.tidy)
 	s.store.ctx, s.store.cancel = context.WithCancel(context.Background())
 	if s.initial, err = s.store.scan(); err != nil {
 		return nil, err
@@ -231,15 +231,17 @@ func (s *Server) routes(page map[string]*webFile) *chi.Mux {
 func (s *Server) Handler() http.Handler { return s.router }
 
 // Start begins to load the models and to warm the default one, in the
-// background. It is called once.
-func (s *Server) Start() {
+// background. It is called once. The channel is closed when the default model is
+// warm, or cannot be.
+func (s *Server) Start() <-chan struct{} {
+	warm := make(chan struct{})
 	s.store.removeCut()
 	s.store.start(func() {
 		s.store.reloading.Lock()
 		defer s.store.reloading.Unlock()
-		s.store.loadAll(s.initial)
-		debug.FreeOSMemory() // what a start leaves behind
+		s.store.loadAll(s.initial, func() { close(warm) })
 	})
+	return warm
 }
 
 // Reload looks at the models folder again, in the background: new and changed

@@ -52,6 +52,10 @@ func (n *irNode) bias(size int) []float32 {
 
 // lower copies g into nodes in execution order.
 func lower(g *graph.Graph) ([]*irNode, error) {
+	g, err := g.Full()
+	if err != nil {
+		return nil, err
+	}
 	nodes := make([]*irNode, len(g.Nodes))
 	for i, n := range g.Nodes {
 		if err := n.CheckWeights(); err != nil {
