@@ -235,24 +235,36 @@ func (p *planner) add(group []*irNode, s step) {
 // cache, few enough that a tile stays there.
 const maxTile = 49
 
-// tileRows is how many of total rows go through a group at a time: a multiple
-// of align, such that the busiest thread has least to do, gemm taking
-// p.kernels.Rows rows at a time.
-func (p *planner) tileRows(total, align int) int {
-	best, least := align, math.Inf(1)
+// cut chooses the tiles of total rows: at most maxTile rows each, such that the
+// busiest thread has least to do, gemm taking p.kernels.Rows rows at a time.
+func (p *planner) cut(total, align int) tiling {
+	best, least := tiling{}, math.Inf(1)
 	for tile := align; tile <= max(maxTile, align); tile += align {
-		tiles := (total + tile - 1) / tile
-		// A tile costs its rows, rounded up in part, and something itself.
-		rest := tile % p.kernels.Rows
-		cost := float64(tile-rest) + 0.5
-		if rest > 0 {
-			cost += (float64(rest) + float64(p.kernels.Rows)) / 2
+		t := tiling{total: total, align: align, parts: p.threads, tile: tile}
+		work := 0.0
+		for i := range t.parts {
+			from, to := t.part(1, i)
+			part := float64((to-from)/tile)*p.cost(tile) + p.cost((to-from)%tile)
+			work = max(work, part)
 		}
-		if work := float64((tiles+p.threads-1)/p.threads) * cost; work <= least {
-			best, least = tile, work
+		if work <= least {
+			best, least = t, work
 		}
 	}
 	return best
+}
+
+// cost of a tile: its rows, rounded up in part, and something itself.
+func (p *planner) cost(rows int) float64 {
+	rest := rows % p.kernels.Rows
+	cost := float64(rows - rest)
+	if rest > 0 {
+		cost += (float64(rest) + float64(p.kernels.Rows)) / 2
+	}
+	if rows > 0 {
+		cost += 0.5
+	}
+	return cost
 }
 
 // rows makes the step of a group of row-wise nodes.
@@ -266,19 +278,18 @@ func (p *planner) rows(group []*irNode) step {
 			align = group[0].shape.W // whole rows of patches
 		}
 	}
-	tile := p.tileRows(total, align)
-	s := &rowStep{total: total, tile: tile}
+	s := &rowStep{tiling: p.cut(total, align)}
 	used := 0
 	scratch := func(width int) place {
 		at := place{kind: inScratch, offset: used}
-		used += (tile*width + 15) / 16 * 16
+		used += (s.tile*width + 15) / 16 * 16
 		return at
 	}
 	for _, n := range group {
 		if _, placed := p.values[n]; !placed {
 			p.values[n] = scratch(n.shape.C)
 		}
-		s.ops = append(s.ops, p.lowerRow(n, tile, scratch)...)
+		s.ops = append(s.ops, p.lowerRow(n, s.tile, scratch)...)
 	}
 	p.scratch = max(p.scratch, used)
 	return s
