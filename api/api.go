@@ -3,11 +3,7 @@
 // made from it.
 package api
 
-import (
-	_ "embed"
-
-	"github.com/getkin/kin-openapi/openapi3"
-)
+import _ "embed"
 
 //go:generate sh -c "cd .. && go tool -modfile=tools/go.mod oapi-codegen -config api/oapi-codegen.yaml api/openapi.yaml"
 
@@ -15,6 +11,3 @@ import (
 //
 //go:embed openapi.yaml
 var YAML []byte
-
-// Spec parses YAML.
-func Spec() (*openapi3.T, error) { return openapi3.NewLoader().LoadFromData(YAML) }

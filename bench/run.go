@@ -167,7 +167,14 @@ func Run(ctx context.Context, p Plan, models []*model.Model, o Options) (*Bundle
 	}
 	r := run{bundle: b, plan: p, options: o, machine: m, energy: m.energy(), begin: time.Now()}
 	defer r.close()
-	if err := r.open(ctx, models); err != nil {
+	for _, model := range models {
+		g, err := model.Graph.Full()
+		if err != nil {
+			return nil, fmt.Errorf("weights of %s: %w", model.Name, err)
+		}
+		r.graphs = append(r.graphs, g)
+	}
+	if err := r.open(ctx); err != nil {
 		return nil, err
 	}
 	if err := r.measure(ctx); err != nil {
@@ -238,20 +245,21 @@ type run struct {
 	machine machine
 	energy  energyMeter
 	begin   time.Time
+	graphs  []*graph.Graph // of the models, held so that opening reads no file
 	opened  []*contestant
 	done    int
 }
 
 // open opens every subject and warms it up, one after another, so that the
 // memory of each can be told.
-func (r *run) open(ctx context.Context, models []*model.Model) error {
+func (r *run) open(ctx context.Context) error {
 	var failed []error
 	images := map[int][]float32{} // by length
 	for i := range r.bundle.Subjects {
 		s := &r.bundle.Subjects[i]
 		var g *graph.Graph
 		var openIt func(ctx context.Context) (*backend.Classifier, error)
-		if k := i - len(models)*len(r.plan.Targets); k >= 0 {
+		if k := i - len(r.graphs)*len(r.plan.Targets); k >= 0 {
 			peer := r.options.Peers[k]
 			if peer.Err != nil {
 				s.Error = peer.Err.Error()
@@ -261,7 +269,7 @@ func (r *run) open(ctx context.Context, models []*model.Model) error {
 			g = peer.Graph
 			openIt = func(ctx context.Context) (*backend.Classifier, error) { return peer.Open(ctx, r.plan.Threads) }
 		} else {
-			g = models[i/len(r.plan.Targets)].Graph
+			g = r.graphs[i/len(r.plan.Targets)]
 			openIt = func(ctx context.Context) (*backend.Classifier, error) {
 				return r.options.Registry.Open(ctx, s.Target, g, backend.Options{Threads: r.plan.Threads})
 			}

@@ -11,7 +11,6 @@ import (
 	"slices"
 	"strconv"
 	"unicode/utf8"
-	"unsafe"
 )
 
 // maxHeader is the limit of the safetensors format.
@@ -379,7 +378,7 @@ func WriteSafetensors(w io.Writer, tensors []NamedTensor, metadata map[string]st
 // WriteFloats writes values as they stand in a .safetensors file, little-endian.
 func WriteFloats(w io.Writer, values []float32) error {
 	if littleEndian {
-		_, err := w.Write(unsafe.Slice((*byte)(unsafe.Pointer(unsafe.SliceData(values))), 4*len(values)))
+		_, err := w.Write(bytesOf(values))
 		return err
 	}
 	return binary.Write(w, binary.LittleEndian, values)

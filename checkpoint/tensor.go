@@ -134,8 +134,6 @@ func (v *view) read(out []float32, shape []int) error {
 	if len(out) == 0 {
 		return nil
 	}
-	w := windows.Get().(*window)
-	defer windows.Put(w)
 	dims := v.dims(shape)
 	last := v.offset
 	contiguous := true
@@ -143,6 +141,11 @@ func (v *view) read(out []float32, shape []int) error {
 		last += (d.n - 1) * d.src
 		contiguous = contiguous && d.src == d.dst
 	}
+	if contiguous && v.dtype == typeFloat32 && littleEndian { // as in the file
+		return readFull(v.storage.data.file, bytesOf(out), v.storage.data.off+4*v.offset)
+	}
+	w := windows.Get().(*window)
+	defer windows.Put(w)
 	if contiguous {
 		for i := 0; i < len(out); i += windowLen {
 			chunk := out[i:min(i+windowLen, len(out))]

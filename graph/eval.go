@@ -12,6 +12,10 @@ func Eval(g *Graph, image []float32) ([][]float64, error) {
 	if len(image) != g.Input().Len() {
 		return nil, fmt.Errorf("input has %d values, want %d", len(image), g.Input().Len())
 	}
+	g, err := g.Full()
+	if err != nil {
+		return nil, err
+	}
 	values := make([][]float64, len(g.Nodes))
 	for _, n := range g.Nodes {
 		if err := n.CheckWeights(); err != nil {
@@ -30,11 +34,7 @@ func Eval(g *Graph, image []float32) ([][]float64, error) {
 // number of values.
 func (n *Node) CheckWeights() error {
 	for _, p := range n.Params() {
-		want := 1
-		for _, d := range p.Shape {
-			want *= d
-		}
-		if got := len(n.Weight(p.Name)); got != want {
+		if got, want := len(n.Weight(p.Name)), p.Len(); got != want {
 			return fmt.Errorf("%w: %s.%s has %d values, want %d %v", ErrInvalid, n.Name, p.Name, got, want, p.Shape)
 		}
 	}

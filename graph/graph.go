@@ -12,6 +12,8 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sync"
+	"weak"
 )
 
 // ErrInvalid marks a graph that cannot be built: an operation that does not
@@ -42,7 +44,8 @@ type Node struct {
 	// Shape is that of the output.
 	Shape Shape
 	// Weights are the node's tensors by their last name: weight, bias,
-	// running_mean, running_var. Empty until the graph is given weights.
+	// running_mean, running_var. Empty until the graph is given weights, and in
+	// one that is Lean.
 	Weights map[string]Tensor
 	// Index is the node's place in Graph.Nodes.
 	Index int
@@ -62,6 +65,54 @@ type Graph struct {
 	// modules maps the name of a composite module (blocks1.0.LocalAgg) to the
 	// node whose output is that module's output.
 	modules map[string]*Node
+	// weights is nil unless the graph is Lean.
+	weights *weights
+}
+
+// weights are those of a lean graph: in memory as long as somebody else holds
+// them.
+type weights struct {
+	mu   sync.Mutex
+	last weak.Pointer[Graph]
+	read func() (*Graph, error)
+}
+
+// Lean returns a copy of g whose nodes hold no weights. Full reads them again
+// by read, which must give a graph that equals g.
+func (g *Graph) Lean(read func() (*Graph, error)) *Graph {
+	lean := &Graph{ID: g.ID, modules: map[string]*Node{}, weights: &weights{last: weak.Make(g), read: read}}
+	for _, n := range g.Nodes {
+		c := &Node{Name: n.Name, Op: n.Op, Shape: n.Shape, Index: n.Index}
+		for _, in := range n.In {
+			c.In = append(c.In, lean.Nodes[in.Index])
+		}
+		lean.Nodes = append(lean.Nodes, c)
+	}
+	for name, n := range g.modules {
+		lean.modules[name] = lean.Nodes[n.Index]
+	}
+	return lean
+}
+
+// Full returns the graph with its weights: g itself, or if it is Lean the graph
+// that it was made of, read again where that is gone. Whoever needs weights asks
+// for it and lets go of it soon. The error is that of reading.
+func (g *Graph) Full() (*Graph, error) {
+	w := g.weights
+	if w == nil {
+		return g, nil
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if full := w.last.Value(); full != nil {
+		return full, nil
+	}
+	full, err := w.read()
+	if err != nil {
+		return nil, err
+	}
+	w.last = weak.Make(full)
+	return full, nil
 }
 
 // Input is the shape of one input image.

@@ -3,6 +3,8 @@ package graph
 import (
 	"errors"
 	"math"
+	"reflect"
+	"runtime"
 	"strings"
 	"testing"
 )
@@ -138,5 +140,58 @@ func TestEvalNeedsWeights(t *testing.T) {
 	g, _ := b.Graph()
 	if _, err := Eval(g, make([]float32, 3)); !errors.Is(err, ErrInvalid) || !strings.Contains(err.Error(), "fc.weight") {
 		t.Errorf("error %v, want ErrInvalid that names fc.weight", err)
+	}
+}
+
+// TestLean: a lean graph is the same network without weights, which it reads
+// where nobody holds them any more.
+func TestLean(t *testing.T) {
+	reads := 0
+	build := func() *Graph {
+		reads++
+		b, x := NewBuilder(Shape{4, 4, 3})
+		block := b.In("block")
+		n := block.Add("op", Conv{Out: 2, Kernel: 1, Stride: 1, Groups: 1, Linear: true}, x)
+		n.Weights = map[string]Tensor{"weight": {[]int{2, 3}, []float32{1, 2, 3, 4, 5, 6}}}
+		block.Output(block.Add("act", GELU{}, n))
+		g, err := b.Graph()
+		if err != nil {
+			t.Fatal(err)
+		}
+		g.ID = "id"
+		return g
+	}
+	full := build()
+	failure := errors.New("no such file")
+	var err error
+	lean := full.Lean(func() (*Graph, error) { return build(), err })
+	if n := lean.Find("block"); n == nil || n.Name != "block.act" || n.In[0] != lean.Nodes[1] || n.Shape != full.Find("block").Shape || lean.ID != "id" {
+		t.Errorf("the lean graph has the block %+v", n)
+	}
+	if lean.Nodes[1].CheckWeights() == nil {
+		t.Error("the lean graph has weights")
+	}
+	if got, err := lean.Full(); got != full || err != nil {
+		t.Errorf("Full gives %p, %v, not the graph that is there", got, err)
+	}
+	if got, err := full.Full(); got != full || err != nil {
+		t.Errorf("Full of a graph with weights gives %p, %v", got, err)
+	}
+	image := make([]float32, 48)
+	for i := range image {
+		image[i] = float32(i)
+	}
+	want, _ := Eval(full, image)
+	runtime.KeepAlive(full)
+	full = nil
+	runtime.GC()
+	got, _ := Eval(lean, image)
+	if reads != 2 || !reflect.DeepEqual(got, want) {
+		t.Errorf("after %d reads the graph gives %v, want %v after 2", reads, got, want)
+	}
+	err = failure
+	runtime.GC()
+	if _, got := Eval(lean, image); !errors.Is(got, failure) {
+		t.Errorf("error %v, want that of reading", got)
 	}
 }

@@ -21,6 +21,15 @@ type Param struct {
 	Shape []int
 }
 
+// Len is the number of values.
+func (p Param) Len() int {
+	n := 1
+	for _, d := range p.Shape {
+		n *= d
+	}
+	return n
+}
+
 // Input is the image, normalised.
 type Input struct{}
 

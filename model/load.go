@@ -250,9 +250,11 @@ func (w *weights) read(n *graph.Node, name string) ([]float32, error) {
 		return nil, err
 	}
 	variance := strings.HasSuffix(name, ".running_var")
-	for i, v := range data {
-		if v-v != 0 || variance && v < 0 { // v-v is no number where v is not finite
-			return nil, invalid("%s has the value %v at %d", w.byName[name].Name, v, i)
+	if variance || !finite(data) {
+		for i, v := range data {
+			if v-v != 0 || variance && v < 0 { // v-v is no number where v is not finite
+				return nil, invalid("%s has the value %v at %d", w.byName[name].Name, v, i)
+			}
 		}
 	}
 	if d, ok := w.distilled[name]; ok {
@@ -269,6 +271,16 @@ func (w *weights) read(n *graph.Node, name string) ([]float32, error) {
 		data = regroupQKV(data, w.config.Heads[stage], n.Shape.C)
 	}
 	return data, nil
+}
+
+// finite says whether all values are finite: none has an exponent of ones only.
+func finite(values []float32) bool {
+	const ones, one = 0x7f800000, 0x00800000
+	over := uint32(0) // its sign is that of such a value
+	for _, v := range values {
+		over |= math.Float32bits(v)&ones + one
+	}
+	return over>>31 == 0
 }
 
 // regroupQKV turns rows grouped by head (q, k, v of head 0, then of head 1, …)
@@ -409,8 +421,19 @@ func (m *Model) Parameters() int {
 	for _, n := range m.Graph.Nodes {
 		for _, p := range n.Params() {
 			if !strings.HasPrefix(p.Name, "running_") {
-				sum += len(n.Weight(p.Name))
+				sum += p.Len()
 			}
+		}
+	}
+	return sum
+}
+
+// WeightBytes is the size of the weights as float32.
+func (m *Model) WeightBytes() int64 {
+	var sum int64
+	for _, n := range m.Graph.Nodes {
+		for _, p := range n.Params() {
+			sum += 4 * int64(p.Len())
 		}
 	}
 	return sum
@@ -531,10 +554,7 @@ func NewRandom(name string, c Config, seed uint64) (*Model, error) {
 }
 
 func randomTensor(rng *rand.Rand, n *graph.Node, p graph.Param) []float32 {
-	size := 1
-	for _, d := range p.Shape {
-		size *= d
-	}
+	size := p.Len()
 	center, spread := 0.0, 0.1
 	switch {
 	case p.Name == "running_var", p.Name == "weight" && len(p.Shape) == 1:

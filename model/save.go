@@ -12,8 +12,12 @@ import (
 // canonical names, with configuration, labels and preprocessing in its
 // metadata. Open gives the same model again, with the same Hash.
 func (m *Model) WriteSafetensors(w io.Writer) error {
+	g, err := m.Graph.Full()
+	if err != nil {
+		return err
+	}
 	var tensors []checkpoint.NamedTensor
-	for _, n := range m.Graph.Nodes {
+	for _, n := range g.Nodes {
 		for _, p := range n.Params() {
 			tensors = append(tensors, checkpoint.NamedTensor{Name: n.Name + "." + p.Name, Shape: p.Shape, Data: n.Weight(p.Name)})
 		}

@@ -187,14 +187,3 @@ func optional[T comparable](v T) *T {
 	}
 	return &v
 }
-
-// weightBytes is the size of a model's weights as float32.
-func weightBytes(m *model.Model) int64 {
-	var n int64
-	for _, node := range m.Graph.Nodes {
-		for _, w := range node.Weights {
-			n += 4 * int64(len(w.Data))
-		}
-	}
-	return n
-}

@@ -35,8 +35,11 @@ func (b bent) Probe(context.Context) []backend.TargetStatus {
 	return []backend.TargetStatus{{Target: b.Targets()[0], Available: true}}
 }
 func (b bent) Open(ctx context.Context, g *graph.Graph, o backend.Options) (backend.Session, error) {
-	own := *g
-	own.Nodes = nil
+	g, err := g.Full()
+	if err != nil {
+		return nil, err
+	}
+	own := graph.Graph{}
 	for _, n := range g.Nodes {
 		c := *n
 		c.In = nil

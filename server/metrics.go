@@ -59,7 +59,7 @@ type storeCollector struct{ *store }
 
 var (
 	descModels = prometheus.NewDesc("edgevit_models", "Models by state.", []string{"state"}, nil)
-	descMemory = prometheus.NewDesc("edgevit_model_bytes", "Memory of a loaded model's weights.", []string{"model"}, nil)
+	descMemory = prometheus.NewDesc("edgevit_model_bytes", "Size of a loaded model's weights as float32.", []string{"model"}, nil)
 	descQueue  = prometheus.NewDesc("edgevit_queue_depth", "Requests waiting for a session.", []string{"model", "target"}, nil)
 	descOpen   = prometheus.NewDesc("edgevit_sessions", "Open sessions.", []string{"model", "target"}, nil)
 	descPacked = prometheus.NewDesc("edgevit_session_bytes", "Memory that a session's runtime reports: packed weights, and activations of one run.", []string{"model", "target", "kind"}, nil)
@@ -85,7 +85,7 @@ func (c storeCollector) Collect(ch chan<- prometheus.Metric) {
 		if state != api.Ready {
 			continue
 		}
-		gauge(descMemory, float64(weightBytes(e.model)), e.name)
+		gauge(descMemory, float64(e.model.WeightBytes()), e.name)
 		for _, s := range c.openSessions(e) {
 			target := s.target.String()
 			d := s.classifier.Describe()

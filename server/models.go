@@ -53,7 +53,7 @@ func (h handlers) describe(e *entry) api.Model {
 	a.Classes = new(m.Graph.Classes())
 	a.Parameters = new(int64(m.Parameters()))
 	a.Macs = new(m.MACs())
-	a.WeightBytes = new(weightBytes(m))
+	a.WeightBytes = new(m.WeightBytes())
 	a.Untrained = m.Untrained
 	a.Labels = m.Labels
 	a.Notes = m.Notes

@@ -19,13 +19,10 @@ import (
 	"net/http"
 	"path/filepath"
 	"runtime"
-	"runtime/debug"
 	"slices"
-	"sync"
 	"sync/atomic"
 	"time"
 
-	"github.com/getkin/kin-openapi/openapi3"
 	"github.com/go-chi/chi/v5"
 	"github.com/go-chi/chi/v5/middleware"
 	"go.uber.org/zap"
@@ -112,10 +109,9 @@ type Server struct {
 	metrics     *metrics
 	runtimes    browserRuntimes
 
-	router        *chi.Mux
-	specification func() specification // waits until it is read
-	initial       []*entry             // found by New, loaded by Start
-	draining      atomic.Bool
+	router   *chi.Mux
+	initial  []*entry // found by New, loaded by Start
+	draining atomic.Bool
 }
 
 // New makes a server and looks at the models folder, but loads nothing. The
@@ -171,6 +167,7 @@ func New(c Config) (*Server, error) {
 		open:    func(path string) (*model.Model, error) { return model.Open(path, model.Sidecar{}) },
 		entries: map[string]*entry{},
 	}
+	s.store.tidying = time.AfterFunc(tidyAfter, s.store.tidy)
 	s.store.ctx, s.store.cancel = context.WithCancel(context.Background())
 	if s.initial, err = s.store.scan(); err != nil {
 		return nil, err
@@ -180,10 +177,6 @@ func New(c Config) (*Server, error) {
 	}
 	s.benchmarks = openBenchmarks(c.Data, c.Log)
 	s.metrics = newMetrics(c.Version, s.admission, s.store)
-
-	// Reading the contract takes longer than a model; a start waits for neither.
-	s.specification = sync.OnceValue(readSpecification)
-	go s.specification()
 	page, err := webFilesOf(web.Files)
 	if err != nil {
 		return nil, err
@@ -192,46 +185,11 @@ func New(c Config) (*Server, error) {
 	return s, nil
 }
 
-// specification is what the server takes from openapi.yaml.
-type specification struct {
-	rules map[string]rules // by routeOf
-	docs  []byte           // the page
-	err   error
-}
-
-func readSpecification() (c specification) {
-	spec, err := api.Spec()
-	if err != nil {
-		return specification{err: fmt.Errorf("contract: %w", err)}
-	}
-	c.rules = rulesOf(spec)
-	c.docs, c.err = renderDocs(spec)
-	return c
-}
-
 // rules are what the server itself checks of an operation of the contract.
 type rules struct {
 	parameters map[string]bool // of the query
 	guarded    bool            // by the token
 }
-
-func rulesOf(spec *openapi3.T) map[string]rules {
-	all := map[string]rules{}
-	for path, item := range spec.Paths.Map() {
-		for method, op := range item.Operations() {
-			o := rules{parameters: map[string]bool{}, guarded: guarded(op)}
-			for _, p := range op.Parameters {
-				if p.Value.In == openapi3.ParameterInQuery {
-					o.parameters[p.Value.Name] = true
-				}
-			}
-			all[method+" "+path] = o
-		}
-	}
-	return all
-}
-
-func guarded(op *openapi3.Operation) bool { return op.Security != nil && len(*op.Security) > 0 }
 
 // routeOf is the request's operation, such as "GET /models/{name}".
 func routeOf(r *http.Request) string {
@@ -273,16 +231,17 @@ func (s *Server) routes(page map[string]*webFile) *chi.Mux {
 func (s *Server) Handler() http.Handler { return s.router }
 
 // Start begins to load the models and to warm the default one, in the
-// background. It is called once.
-func (s *Server) Start() {
+// background. It is called once. The channel is closed when the default model is
+// warm, or cannot be.
+func (s *Server) Start() <-chan struct{} {
+	warm := make(chan struct{})
 	s.store.removeCut()
 	s.store.start(func() {
 		s.store.reloading.Lock()
 		defer s.store.reloading.Unlock()
-		s.store.loadAll(s.initial)
-		s.specification()
-		debug.FreeOSMemory() // what a start leaves behind
+		s.store.loadAll(s.initial, func() { close(warm) })
 	})
+	return warm
 }
 
 // Reload looks at the models folder again, in the background: new and changed

@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"runtime"
 	"runtime/debug"
 	"slices"
 	"strings"
@@ -19,6 +20,7 @@ import (
 
 	"edgevit/api"
 	"edgevit/backend"
+	"edgevit/graph"
 	"edgevit/model"
 )
 
@@ -51,6 +53,10 @@ type store struct {
 	work   sync.WaitGroup // background goroutines
 	// loading is held while a model is loaded, reloading for a whole scan.
 	loading, reloading sync.Mutex
+	// latest is the last model that was loaded, with its weights; tidying lets
+	// go of it.
+	latest  atomic.Pointer[model.Model]
+	tidying *time.Timer
 
 	// scanning is held while the folder is looked at or changed.
 	scanning sync.Mutex
@@ -74,7 +80,7 @@ type entry struct {
 
 	// loaded is closed when model and err are set.
 	loaded chan struct{}
-	model  *model.Model
+	model  *model.Model // lean
 	err    error
 	inputs sync.Pool // *[]float32, one input tensor each
 
@@ -247,12 +253,12 @@ func (st *store) reload() {
 		st.log.Error("models not reloaded", zap.Error(err))
 		return
 	}
-	st.loadAll(changed)
+	st.loadAll(changed, func() {})
 }
 
 // loadAll loads the entries in their order and warms the default session as
-// soon as its model is there.
-func (st *store) loadAll(entries []*entry) {
+// soon as its model is there; then it calls warm.
+func (st *store) loadAll(entries []*entry, warm func()) {
 	st.mu.Lock()
 	name := st.defaultName
 	st.mu.Unlock()
@@ -266,6 +272,7 @@ func (st *store) loadAll(entries []*entry) {
 		st.warmErr = err
 		st.mu.Unlock()
 	}
+	warm()
 	for _, e := range entries {
 		st.loadEntry(e)
 	}
@@ -302,8 +309,13 @@ func (st *store) loadEntry(e *entry) {
 		st.log.Info("model loaded", zap.String("model", e.name), zap.String("file", e.file), zap.String("hash", m.Hash),
 			zap.Float64("load_ms", ms(time.Since(start))))
 	}
-	e.model, e.err = m, err
+	if err == nil {
+		st.latest.Store(m)
+		e.model = st.lean(e, m)
+	}
+	e.err = err
 	close(e.loaded)
+	st.tidyLater()
 
 	st.mu.Lock()
 	defer st.mu.Unlock()
@@ -319,6 +331,42 @@ func (st *store) loadEntry(e *entry) {
 		}
 		st.entries[e.name] = e
 	}
+}
+
+// lean is m as it is kept: its weights are read again for a session, an export
+// or a trace. What is then another model is refused.
+func (st *store) lean(e *entry, m *model.Model) *model.Model {
+	kept := *m
+	kept.Graph = m.Graph.Lean(func() (*graph.Graph, error) {
+		st.loading.Lock()
+		defer st.loading.Unlock()
+		again, err := guard(e.load)
+		if err == nil && again.Hash != kept.Hash {
+			err = errors.New("its file was changed since it was loaded; reload the models folder")
+		}
+		if err != nil {
+			return nil, &invalidModel{e.name, st.findings(err)}
+		}
+		st.latest.Store(again)
+		st.tidyLater()
+		return again.Graph, nil
+	})
+	return &kept
+}
+
+// tidyAfter is how long nothing must have been loaded or opened before memory is
+// given back: not while the first requests wait for a core.
+const tidyAfter = 200 * time.Millisecond
+
+// tidyLater lets go of the weights that only sessions yet to be opened would
+// want, and gives back the memory that reading and packing leave behind: twice
+// the weights, which what is served long should not hold.
+func (st *store) tidyLater() { st.tidying.Reset(tidyAfter) }
+
+func (st *store) tidy() {
+	st.latest.Store(nil)
+	runtime.GC() // what lies in a pool outlasts one collection
+	debug.FreeOSMemory()
 }
 
 // findings lists what is wrong with a checkpoint. A client must not learn the
@@ -482,9 +530,7 @@ func (st *store) openSession(s *session) {
 	}
 	s.classifier, s.err = c, err
 	close(s.opened)
-	// Folding and packing leave twice the weights behind; what is served long
-	// should not hold them.
-	debug.FreeOSMemory()
+	st.tidyLater()
 }
 
 func (st *store) openWarm(s *session) (*backend.Classifier, error) {
@@ -629,6 +675,7 @@ func (st *store) openSessions(e *entry) []*session {
 // close ends all sessions; it waits for requests that still run.
 func (st *store) close() {
 	st.cancel()
+	st.tidying.Stop()
 	st.mu.Lock()
 	st.closed = true
 	for _, e := range st.entries {

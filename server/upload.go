@@ -249,7 +249,7 @@ func (st *store) settle() {
 	st.start(func() {
 		st.reloading.Lock()
 		defer st.reloading.Unlock()
-		st.loadAll(changed)
+		st.loadAll(changed, func() {})
 	})
 }
 

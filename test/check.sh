@@ -16,7 +16,7 @@ generated=(api/api.gen.go backend/purego/kernel/asm_amd64.go backend/purego/kern
 kept=$(mktemp -d)
 trap 'rm -rf "$kept"' EXIT
 cp "${generated[@]}" "$kept"
-go generate ./api/... ./backend/purego/kernel
+go generate ./api/... ./backend/purego/kernel # those of ./server have a test
 for file in "${generated[@]}"; do
 	if ! cmp -s "$kept/$(basename "$file")" "$file"; then
 		cp "$kept/$(basename "$file")" "$file"

@@ -23,9 +23,18 @@ type irNode struct {
 	// weights are those of the graph node, or folded copies of them.
 	weights map[string][]float32
 
+	fold     fold    // into the weights, when they are packed
 	plain    bool    // a norm without affine weights: they went into the next convolution
 	gelu     bool    // GELU follows the bias
 	residual *irNode // is added last
+}
+
+// fold is what the weights of a 1x1 convolution take on: first of the norm
+// before it, then of the attention behind it.
+type fold struct {
+	scale, shift []float64 // by input channel; nil: none
+	rows         int       // as many output channels, the first ones, are
+	factor       float64   // multiplied by factor
 }
 
 func (n *irNode) replace(weight string, data []float32) {
@@ -43,6 +52,10 @@ func (n *irNode) bias(size int) []float32 {
 
 // lower copies g into nodes in execution order.
 func lower(g *graph.Graph) ([]*irNode, error) {
+	g, err := g.Full()
+	if err != nil {
+		return nil, err
+	}
 	nodes := make([]*irNode, len(g.Nodes))
 	for i, n := range g.Nodes {
 		if err := n.CheckWeights(); err != nil {
@@ -124,7 +137,7 @@ func (n *irNode) inputs() []*irNode {
 func (n *irNode) become(c *irNode) {
 	n.nodes = append(slices.Clone(c.nodes), n.nodes...)
 	n.op, n.in, n.weights = c.op, c.in, c.weights
-	n.plain, n.gelu, n.residual = c.plain, c.gelu, c.residual
+	n.fold, n.plain, n.gelu, n.residual = c.fold, c.plain, c.gelu, c.residual
 }
 
 // pointwise says whether n is a 1x1 convolution, alone in its row of output.
@@ -161,20 +174,7 @@ func foldNorm(n *irNode) {
 	default:
 		return
 	}
-	weight, out, in := n.weights["weight"], n.shape.C, len(scale)
-	bias := n.bias(out)
-	folded, sums := make([]float32, len(weight)), make([]float32, out)
-	for o := range out {
-		sum := float64(bias[o])
-		for i := range in {
-			w := float64(weight[o*in+i])
-			folded[o*in+i] = float32(w * scale[i])
-			sum += w * shift[i]
-		}
-		sums[o] = float32(sum)
-	}
-	n.replace("weight", folded)
-	n.replace("bias", sums)
+	n.fold.scale, n.fold.shift = scale, shift
 
 	_, batch := norm.op.(graph.BatchNorm)
 	if batch {
@@ -216,19 +216,57 @@ func foldScale(n *irNode, op graph.Attention) {
 	if !pointwise(qkv) || qkv.users != 1 || op.Scale == 1 {
 		return
 	}
-	rows, width := n.shape.C, qkv.in[0].shape.C
-	weight := slices.Clone(qkv.weights["weight"])
-	bias := slices.Clone(qkv.bias(qkv.shape.C))
-	for i := range weight[:rows*width] {
-		weight[i] = float32(float64(weight[i]) * op.Scale)
-	}
-	for i := range bias[:rows] {
-		bias[i] = float32(float64(bias[i]) * op.Scale)
-	}
-	qkv.replace("weight", weight)
-	qkv.replace("bias", bias)
+	qkv.fold.rows, qkv.fold.factor = n.shape.C, op.Scale
 	op.Scale = 1
 	n.op = op
+}
+
+// matrix turns the weight of a dense convolution, [out in kernel kernel], into
+// the matrix [kernel·kernel·in out] that multiplies a gathered patch, and returns
+// the bias. What is folded goes in. m has as many values as the weight.
+func (n *irNode) matrix(m []float32, in, kernel int) (bias []float32) {
+	w, out, taps := n.weights["weight"], n.shape.C, kernel*kernel
+	bias = slices.Clone(n.bias(out))
+	// A block of columns is a cache line of every row of m.
+	const block = 16
+	var sums [block]float64
+	for first := 0; first < out; first += block {
+		cols := min(block, out-first)
+		w := w[first*in*taps:][:cols*in*taps]
+		for o := range cols {
+			sums[o] = float64(bias[first+o])
+		}
+		for i := range in {
+			for t := range taps {
+				line := m[(t*in+i)*out+first:][:cols]
+				at := i*taps + t
+				if n.fold.scale == nil {
+					for o := range line {
+						line[o] = w[at]
+						at += in * taps
+					}
+				} else {
+					scale, shift := n.fold.scale[i], n.fold.shift[i]
+					for o := range line {
+						v := float64(w[at])
+						at += in * taps
+						line[o] = float32(v * scale)
+						sums[o] += v * shift
+					}
+				}
+				for o := range line[:max(0, min(cols, n.fold.rows-first))] {
+					line[o] = float32(float64(line[o]) * n.fold.factor)
+				}
+			}
+		}
+		for o := range cols {
+			bias[first+o] = float32(sums[o])
+			if first+o < n.fold.rows {
+				bias[first+o] = float32(float64(bias[first+o]) * n.fold.factor)
+			}
+		}
+	}
+	return bias
 }
 
 // foldAdd makes an Add the last part of the convolution before it. x plus a

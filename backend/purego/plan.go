@@ -51,9 +51,9 @@ type planner struct {
 	// values says where each node's output lives.
 	values  map[*irNode]place
 	buffers []*buffer
-	// packing arranges weights, each call its own; it is done by all cores at
-	// the end.
-	packing []func() int64
+	// packing arranges weights, each call its own, and returns their bytes; it is
+	// done by all cores at the end, each with a scratch that grows as needed.
+	packing []func(scratch *[]float32) int64
 }
 
 // buffer is a value in the arena, live from the step that writes it to the last
@@ -95,12 +95,13 @@ func (p *planner) pack() {
 	var work sync.WaitGroup
 	for range runtime.GOMAXPROCS(0) {
 		work.Go(func() {
+			var scratch []float32
 			for {
 				i := int(next.Add(1)) - 1
 				if i >= len(p.packing) {
 					return
 				}
-				bytes.Add(p.packing[i]())
+				bytes.Add(p.packing[i](&scratch))
 			}
 		})
 	}
@@ -234,24 +235,36 @@ func (p *planner) add(group []*irNode, s step) {
 // cache, few enough that a tile stays there.
 const maxTile = 49
 
-// tileRows is how many of total rows go through a group at a time: a multiple
-// of align, such that the busiest thread has least to do, gemm taking
-// p.kernels.Rows rows at a time.
-func (p *planner) tileRows(total, align int) int {
-	best, least := align, math.Inf(1)
+// cut chooses the tiles of total rows: at most maxTile rows each, such that the
+// busiest thread has least to do, gemm taking p.kernels.Rows rows at a time.
+func (p *planner) cut(total, align int) tiling {
+	best, least := tiling{}, math.Inf(1)
 	for tile := align; tile <= max(maxTile, align); tile += align {
-		tiles := (total + tile - 1) / tile
-		// A tile costs its rows, rounded up in part, and something itself.
-		rest := tile % p.kernels.Rows
-		cost := float64(tile-rest) + 0.5
-		if rest > 0 {
-			cost += (float64(rest) + float64(p.kernels.Rows)) / 2
+		t := tiling{total: total, align: align, parts: p.threads, tile: tile}
+		work := 0.0
+		for i := range t.parts {
+			from, to := t.part(1, i)
+			part := float64((to-from)/tile)*p.cost(tile) + p.cost((to-from)%tile)
+			work = max(work, part)
 		}
-		if work := float64((tiles+p.threads-1)/p.threads) * cost; work <= least {
-			best, least = tile, work
+		if work <= least {
+			best, least = t, work
 		}
 	}
 	return best
+}
+
+// cost of a tile: its rows, rounded up in part, and something itself.
+func (p *planner) cost(rows int) float64 {
+	rest := rows % p.kernels.Rows
+	cost := float64(rows - rest)
+	if rest > 0 {
+		cost += (float64(rest) + float64(p.kernels.Rows)) / 2
+	}
+	if rows > 0 {
+		cost += 0.5
+	}
+	return cost
 }
 
 // rows makes the step of a group of row-wise nodes.
@@ -265,19 +278,18 @@ func (p *planner) rows(group []*irNode) step {
 			align = group[0].shape.W // whole rows of patches
 		}
 	}
-	tile := p.tileRows(total, align)
-	s := &rowStep{total: total, tile: tile}
+	s := &rowStep{tiling: p.cut(total, align)}
 	used := 0
 	scratch := func(width int) place {
 		at := place{kind: inScratch, offset: used}
-		used += (tile*width + 15) / 16 * 16
+		used += (s.tile*width + 15) / 16 * 16
 		return at
 	}
 	for _, n := range group {
 		if _, placed := p.values[n]; !placed {
 			p.values[n] = scratch(n.shape.C)
 		}
-		s.ops = append(s.ops, p.lowerRow(n, tile, scratch)...)
+		s.ops = append(s.ops, p.lowerRow(n, s.tile, scratch)...)
 	}
 	p.scratch = max(p.scratch, used)
 	return s
@@ -290,12 +302,16 @@ func (p *planner) lowerRow(n *irNode, tile int, scratch func(width int) place) [
 	switch op := n.op.(type) {
 	case graph.Conv:
 		k := op.Kernel * op.Kernel * from.C
-		bias := n.bias(c)
-		matrix := func() []float32 { return convMatrix(n.weights["weight"], c, from.C, op.Kernel) }
+		matrix := func(scratch *[]float32) (m, bias []float32) {
+			m = slices.Grow((*scratch)[:0], k*c)[:k*c]
+			*scratch = m
+			return m, n.matrix(m, from.C, op.Kernel)
+		}
 		if cutsPatches(op, from) && !p.narrows(n, op) {
 			o := &patches{src: src, dst: dst, from: from, kernel: op.Kernel}
-			p.packing = append(p.packing, func() int64 {
-				o.weight = p.kernels.Pack(matrix(), bias, k, c)
+			p.packing = append(p.packing, func(scratch *[]float32) int64 {
+				m, bias := matrix(scratch)
+				o.weight = p.kernels.Pack(m, bias, k, c)
 				return o.weight.Bytes()
 			})
 			return []rowOp{o}
@@ -316,23 +332,26 @@ func (p *planner) lowerRow(n *irNode, tile int, scratch func(width int) place) [
 			p.bytes = max(p.bytes, tile*kernel.QuantizedLine(k))
 			p.scales = max(p.scales, tile)
 			o := &gemmInt8{src: src, epilogue: end}
-			p.packing = append(p.packing, func() int64 {
-				o.weight = p.kernels.PackInt8(matrix(), bias, k, c)
+			p.packing = append(p.packing, func(scratch *[]float32) int64 {
+				m, bias := matrix(scratch)
+				o.weight = p.kernels.PackInt8(m, bias, k, c)
 				return o.weight.Bytes()
 			})
 			return append(ops, o)
 		default:
 			p.halves = max(p.halves, tile*kernel.RoundedLine(k))
 			o := &gemmBFloat16{src: src, epilogue: end}
-			p.packing = append(p.packing, func() int64 {
-				o.weight = p.kernels.BFloat16.Pack(matrix(), bias, k, c)
+			p.packing = append(p.packing, func(scratch *[]float32) int64 {
+				m, bias := matrix(scratch)
+				o.weight = p.kernels.BFloat16.Pack(m, bias, k, c)
 				return o.weight.Bytes()
 			})
 			return append(ops, o)
 		}
 		o := &gemm{src: src, epilogue: end}
-		p.packing = append(p.packing, func() int64 {
-			o.weight = p.kernels.Pack(matrix(), bias, k, c)
+		p.packing = append(p.packing, func(scratch *[]float32) int64 {
+			m, bias := matrix(scratch)
+			o.weight = p.kernels.Pack(m, bias, k, c)
 			return o.weight.Bytes()
 		})
 		return append(ops, o)
@@ -382,21 +401,6 @@ func narrow(x []float64) []float32 {
 		out[i] = float32(v)
 	}
 	return out
-}
-
-// convMatrix turns a convolution's weight [out in kernel kernel] into the
-// matrix [kernel·kernel·in out] that multiplies a gathered patch.
-func convMatrix(w []float32, out, in, kernel int) []float32 {
-	m := make([]float32, len(w))
-	taps := kernel * kernel
-	for o := range out {
-		for i := range in {
-			for t := range taps {
-				m[(t*in+i)*out+o] = w[(o*in+i)*taps+t]
-			}
-		}
-	}
-	return m
 }
 
 // tapsFirst turns a depthwise weight [c 1 kernel kernel] into [kernel kernel c].

@@ -100,9 +100,8 @@ type session struct {
 	mu   sync.Mutex
 	idle []*exec
 
-	traceOnce sync.Once
+	traceMu   sync.Mutex
 	tracePlan *plan
-	traceErr  error
 }
 
 // maxIdle bounds how many execs, each with an arena, wait for the next Run.
@@ -170,30 +169,44 @@ func (s *session) Run(ctx context.Context, in, out []float32) error {
 // Trace implements backend.Tracer by a second plan, made on first use, in which
 // every node is a step of its own and keeps its output.
 func (s *session) Trace(ctx context.Context, in []float32) ([]backend.NodeTrace, error) {
-	s.traceOnce.Do(func() { s.tracePlan, s.traceErr = newPlan(s.graph, s.settings, false) })
-	if s.traceErr != nil {
-		return nil, s.traceErr
+	plan, err := s.planTrace()
+	if err != nil {
+		return nil, err
 	}
-	x := newExec(s.tracePlan, 1)
+	x := newExec(plan, 1)
 	defer x.close()
 	out := make([]float32, s.graph.Classes())
-	times := make([]time.Duration, len(s.tracePlan.steps))
+	times := make([]time.Duration, len(plan.steps))
 	if err := x.run(ctx, 1, in, out, times); err != nil {
 		return nil, err
 	}
 	trace := make([]backend.NodeTrace, len(s.graph.Nodes))
 	for i, n := range s.graph.Nodes {
-		at := s.tracePlan.places[n.Index]
+		at := plan.places[n.Index]
 		trace[i] = backend.NodeTrace{Node: n.Name, Output: append([]float32(nil), x.slice(at)[:n.Shape.Len()]...)}
 	}
 	node := 0
 	for i, d := range times {
-		if nodes := s.tracePlan.nodes[i]; len(nodes) > 0 {
+		if nodes := plan.nodes[i]; len(nodes) > 0 {
 			node = nodes[0]
 		}
 		trace[node].Time += d
 	}
 	return trace, nil
+}
+
+// planTrace makes the plan of traces once.
+func (s *session) planTrace() (*plan, error) {
+	s.traceMu.Lock()
+	defer s.traceMu.Unlock()
+	if s.tracePlan == nil {
+		p, err := newPlan(s.graph, s.settings, false)
+		if err != nil {
+			return nil, err
+		}
+		s.tracePlan = p
+	}
+	return s.tracePlan, nil
 }
 
 // Profile implements backend.Profiler by the plan that Run uses.

@@ -17,21 +17,51 @@ type step interface {
 	run(x *exec, w, tile int)
 }
 
-// rowStep takes tiles of rows (pixels) through a list of operations. total is
-// the number of one image's rows; a tile may hold rows of two.
+// rowStep takes tiles of rows (pixels) through a list of operations.
 type rowStep struct {
-	total, tile int
-	ops         []rowOp
+	tiling
+	ops []rowOp
+}
+
+// tiling cuts rows into tiles: first into equal parts, one for each thread, then
+// each part into tiles, of which the last may be smaller. total is the number of
+// one image's rows; a tile may hold rows of two images. All cuts are at multiples
+// of align, which divides total.
+type tiling struct{ total, align, parts, tile int }
+
+func (t tiling) tiles(images int) int {
+	sum := 0
+	for i := range t.parts {
+		from, to := t.part(images, i)
+		sum += (to - from + t.tile - 1) / t.tile
+	}
+	return sum
+}
+
+// part is the rows of part i.
+func (t tiling) part(images, i int) (from, to int) {
+	from, to = share(t.total*images/t.align, t.parts, i)
+	return from * t.align, to * t.align
+}
+
+// rows is the first row of a tile and how many it has.
+func (t tiling) rows(images, tile int) (row, m int) {
+	for i := range t.parts {
+		from, to := t.part(images, i)
+		row = from + tile*t.tile
+		if row < to {
+			return row, min(t.tile, to-row)
+		}
+		tile -= (to - from + t.tile - 1) / t.tile
+	}
+	panic("no such tile")
 }
 
 // rowOp computes rows row..row+m of its destination.
 type rowOp interface{ apply(x *exec, w, row, m int) }
 
-func (s *rowStep) tiles(images int) int { return (s.total*images + s.tile - 1) / s.tile }
-
 func (s *rowStep) run(x *exec, w, tile int) {
-	row := tile * s.tile
-	m := min(s.tile, s.total*x.images-row)
+	row, m := s.rows(x.images, tile)
 	for _, op := range s.ops {
 		op.apply(x, w, row, m)
 	}

@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"runtime/debug"
 	"syscall"
 	"time"
 
@@ -62,6 +63,9 @@ func (c *serveCmd) Validate() error {
 	return nil
 }
 
+// startGC is the garbage collector's percentage until the default model is warm.
+const startGC = 400
+
 // limitDefaults are the variables in serve's flags.
 func limitDefaults() map[string]string {
 	l := preprocess.DefaultLimits()
@@ -109,7 +113,17 @@ func (c *serveCmd) Run(ctx context.Context, s std) error {
 	if err != nil {
 		return fmt.Errorf("listen: %w", err)
 	}
-	srv.Start()
+	// Reading and packing weights makes garbage for a moment, which need not be
+	// collected at once: tidying follows.
+	percent := debug.SetGCPercent(startGC)
+	if percent < 0 || percent > startGC { // as GOGC wants it
+		debug.SetGCPercent(percent)
+	}
+	warm := srv.Start()
+	go func() {
+		<-warm
+		debug.SetGCPercent(percent)
+	}()
 	reload := make(chan os.Signal, 1)
 	signal.Notify(reload, syscall.SIGHUP)
 	defer signal.Stop(reload)

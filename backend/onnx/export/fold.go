@@ -40,6 +40,10 @@ func (n *node) bias(size int) []float32 {
 
 // copyNodes copies g into nodes in execution order.
 func copyNodes(g *graph.Graph) ([]*node, error) {
+	g, err := g.Full()
+	if err != nil {
+		return nil, err
+	}
 	nodes := make([]*node, len(g.Nodes))
 	for i, n := range g.Nodes {
 		if err := n.CheckWeights(); err != nil {

@@ -27,6 +27,10 @@ type node struct {
 
 // lower copies g's nodes. It reports graph.ErrInvalid if a weight is missing.
 func lower(g *graph.Graph) ([]*node, error) {
+	g, err := g.Full()
+	if err != nil {
+		return nil, err
+	}
 	nodes := make([]*node, len(g.Nodes))
 	for i, n := range g.Nodes {
 		if err := n.CheckWeights(); err != nil {
