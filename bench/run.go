@@ -14,9 +14,9 @@ import (
 	"time"
 
 	"edgevit/backend"
-	"edgevit/graph"
 	"edgevit/backend/purego/kernel"
 	"edgevit/compare"
+	"edgevit/graph"
 	"edgevit/model"
 )
 
