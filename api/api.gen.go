@@ -685,6 +685,55 @@ type Problem struct {
 	Findings []string `json:"findings,omitempty"`
 }
 
+// Profile Where the time of a run goes.
+type Profile struct {
+	// Model Name of the model that ran.
+	Model string `json:"model"`
+
+	// Target Where it ran.
+	Target string `json:"target"`
+
+	// Threads CPU threads of a run.
+	Threads int `json:"threads"`
+
+	// Runs How many runs were timed.
+	Runs int `json:"runs"`
+
+	// TotalMs Sum of the steps' times.
+	TotalMs float64 `json:"total_ms"`
+
+	// Gflops 10⁹ operations a second, two a multiply-add.
+	Gflops float64 `json:"gflops"`
+
+	// PeakGflops The same of the probe on one core.
+	PeakGflops float64 `json:"peak_gflops"`
+
+	// Peak The instructions that the probe used.
+	Peak string `json:"peak"`
+
+	// Steps The steps of a run in their order.
+	Steps []ProfileStep `json:"steps"`
+}
+
+// ProfileStep Nodes that are computed together.
+type ProfileStep struct {
+	// Nodes Names of the nodes; none where the step ends what the one before began.
+	Nodes []string `json:"nodes"`
+
+	// Ms Median time.
+	Ms float64 `json:"ms"`
+
+	// Share Its part of `total_ms`.
+	Share float64 `json:"share"`
+
+	// Macs Multiply-adds of the nodes.
+	Macs   int64   `json:"macs"`
+	Gflops float64 `json:"gflops"`
+
+	// ShareOfPeak `gflops` by `peak_gflops`; more threads than one may pass 1.
+	ShareOfPeak float64 `json:"share_of_peak"`
+}
+
 // RGB One value for red, green and blue.
 type RGB = []float64
 
@@ -993,6 +1042,15 @@ type ExportModelParams struct {
 	IfNoneMatch *string `json:"If-None-Match,omitempty"`
 }
 
+// ProfileModelParams defines parameters for ProfileModel.
+type ProfileModelParams struct {
+	// Target Where to run, as `GET /backends` lists it. The default is the server's.
+	Target *string `form:"target,omitempty" json:"target,omitempty"`
+
+	// Runs How often to run, 1 to 200; times are medians. As many runs, but at most 20, come before, uncounted.
+	Runs *int `form:"runs,omitempty" json:"runs,omitempty"`
+}
+
 // PreprocessMultipartBody defines parameters for Preprocess.
 type PreprocessMultipartBody struct {
 	// Image The image file.
@@ -1070,6 +1128,9 @@ type ServerInterface interface {
 	// ExportModel Download a model in another format
 	// (GET /models/{name}/export)
 	ExportModel(w http.ResponseWriter, r *http.Request, name string, params ExportModelParams)
+	// ProfileModel See where the time of a run goes
+	// (GET /models/{name}/profile)
+	ProfileModel(w http.ResponseWriter, r *http.Request, name string, params ProfileModelParams)
 	// Spec This contract
 	// (GET /openapi.yaml)
 	Spec(w http.ResponseWriter, r *http.Request)
@@ -1193,6 +1254,12 @@ func (_ Unimplemented) GetModel(w http.ResponseWriter, r *http.Request, name str
 // ExportModel Download a model in another format
 // (GET /models/{name}/export)
 func (_ Unimplemented) ExportModel(w http.ResponseWriter, r *http.Request, name string, params ExportModelParams) {
+	w.WriteHeader(http.StatusNotImplemented)
+}
+
+// ProfileModel See where the time of a run goes
+// (GET /models/{name}/profile)
+func (_ Unimplemented) ProfileModel(w http.ResponseWriter, r *http.Request, name string, params ProfileModelParams) {
 	w.WriteHeader(http.StatusNotImplemented)
 }
 
@@ -1942,6 +2009,61 @@ func (siw *ServerInterfaceWrapper) ExportModel(w http.ResponseWriter, r *http.Re
 	handler.ServeHTTP(w, r)
 }
 
+// ProfileModel operation middleware
+func (siw *ServerInterfaceWrapper) ProfileModel(w http.ResponseWriter, r *http.Request) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "name" -------------
+	var name string
+
+	err = runtime.BindStyledParameterWithOptions("simple", "name", chi.URLParam(r, "name"), &name, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: r.URL.RawPath == ""})
+	if err != nil {
+		siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "name", Err: err})
+		return
+	}
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params ProfileModelParams
+
+	// ------------- Optional query parameter "target" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "target", r.URL.Query(), &params.Target, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		var requiredError *runtime.RequiredParameterError
+		if errors.As(err, &requiredError) {
+			siw.ErrorHandlerFunc(w, r, &RequiredParamError{ParamName: "target"})
+		} else {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "target", Err: err})
+		}
+		return
+	}
+
+	// ------------- Optional query parameter "runs" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "runs", r.URL.Query(), &params.Runs, runtime.BindQueryParameterOptions{Type: "integer", Format: ""})
+	if err != nil {
+		var requiredError *runtime.RequiredParameterError
+		if errors.As(err, &requiredError) {
+			siw.ErrorHandlerFunc(w, r, &RequiredParamError{ParamName: "runs"})
+		} else {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "runs", Err: err})
+		}
+		return
+	}
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.ProfileModel(w, r, name, params)
+	}))
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		handler = middleware(handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
 // Spec operation middleware
 func (siw *ServerInterfaceWrapper) Spec(w http.ResponseWriter, r *http.Request) {
 
@@ -2165,6 +2287,9 @@ func HandlerWithOptions(si ServerInterface, options ChiServerOptions) http.Handl
 	})
 	r.Group(func(r chi.Router) {
 		r.Get(options.BaseURL+"/models/{name}/export", wrapper.ExportModel)
+	})
+	r.Group(func(r chi.Router) {
+		r.Get(options.BaseURL+"/models/{name}/profile", wrapper.ProfileModel)
 	})
 	r.Group(func(r chi.Router) {
 		r.Get(options.BaseURL+"/benchmarks", wrapper.ListBenchmarks)
@@ -5069,6 +5194,176 @@ func (response ExportModel504ApplicationProblemPlusJSONResponse) VisitExportMode
 	return err
 }
 
+type ProfileModelRequestObject struct {
+	Name   string `json:"name"`
+	Params ProfileModelParams
+}
+
+type ProfileModelResponseObject interface {
+	VisitProfileModelResponse(w http.ResponseWriter) error
+}
+
+type ProfileModel200JSONResponse Profile
+
+func (response ProfileModel200JSONResponse) VisitProfileModelResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ProfileModel400ApplicationProblemPlusJSONResponse struct {
+	BadRequestApplicationProblemPlusJSONResponse
+}
+
+func (response ProfileModel400ApplicationProblemPlusJSONResponse) VisitProfileModelResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(400)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ProfileModel404ApplicationProblemPlusJSONResponse struct {
+	NotFoundApplicationProblemPlusJSONResponse
+}
+
+func (response ProfileModel404ApplicationProblemPlusJSONResponse) VisitProfileModelResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(404)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ProfileModel421ApplicationProblemPlusJSONResponse struct {
+	MisdirectedRequestApplicationProblemPlusJSONResponse
+}
+
+func (response ProfileModel421ApplicationProblemPlusJSONResponse) VisitProfileModelResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(421)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ProfileModel422ApplicationProblemPlusJSONResponse struct {
+	UnprocessableApplicationProblemPlusJSONResponse
+}
+
+func (response ProfileModel422ApplicationProblemPlusJSONResponse) VisitProfileModelResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(422)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ProfileModel429ApplicationProblemPlusJSONResponse struct {
+	TooManyRequestsApplicationProblemPlusJSONResponse
+}
+
+func (response ProfileModel429ApplicationProblemPlusJSONResponse) VisitProfileModelResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	if response.Headers.RetryAfter != nil {
+		w.Header().Set("Retry-After", fmt.Sprint(*response.Headers.RetryAfter))
+	}
+	w.WriteHeader(429)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ProfileModel499ApplicationProblemPlusJSONResponse struct {
+	ClientClosedRequestApplicationProblemPlusJSONResponse
+}
+
+func (response ProfileModel499ApplicationProblemPlusJSONResponse) VisitProfileModelResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(499)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ProfileModel500ApplicationProblemPlusJSONResponse struct {
+	InternalErrorApplicationProblemPlusJSONResponse
+}
+
+func (response ProfileModel500ApplicationProblemPlusJSONResponse) VisitProfileModelResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(500)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ProfileModel503ApplicationProblemPlusJSONResponse struct {
+	UnavailableApplicationProblemPlusJSONResponse
+}
+
+func (response ProfileModel503ApplicationProblemPlusJSONResponse) VisitProfileModelResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(503)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ProfileModel504ApplicationProblemPlusJSONResponse struct {
+	DeadlineApplicationProblemPlusJSONResponse
+}
+
+func (response ProfileModel504ApplicationProblemPlusJSONResponse) VisitProfileModelResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(504)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
 type SpecRequestObject struct {
 }
 
@@ -5597,6 +5892,9 @@ type StrictServerInterface interface {
 	// ExportModel Download a model in another format
 	// (GET /models/{name}/export)
 	ExportModel(ctx context.Context, request ExportModelRequestObject) (ExportModelResponseObject, error)
+	// ProfileModel See where the time of a run goes
+	// (GET /models/{name}/profile)
+	ProfileModel(ctx context.Context, request ProfileModelRequestObject) (ProfileModelResponseObject, error)
 	// Spec This contract
 	// (GET /openapi.yaml)
 	Spec(ctx context.Context, request SpecRequestObject) (SpecResponseObject, error)
@@ -6127,6 +6425,33 @@ func (sh *strictHandler) ExportModel(w http.ResponseWriter, r *http.Request, nam
 		sh.options.ResponseErrorHandlerFunc(w, r, err)
 	} else if validResponse, ok := response.(ExportModelResponseObject); ok {
 		if err := validResponse.VisitExportModelResponse(w); err != nil {
+			sh.options.ResponseErrorHandlerFunc(w, r, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// ProfileModel operation middleware
+func (sh *strictHandler) ProfileModel(w http.ResponseWriter, r *http.Request, name string, params ProfileModelParams) {
+	var request ProfileModelRequestObject
+
+	request.Name = name
+	request.Params = params
+
+	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
+		return sh.ssi.ProfileModel(ctx, request.(ProfileModelRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "ProfileModel")
+	}
+
+	response, err := handler(r.Context(), w, r, request)
+
+	if err != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, err)
+	} else if validResponse, ok := response.(ProfileModelResponseObject); ok {
+		if err := validResponse.VisitProfileModelResponse(w); err != nil {
 			sh.options.ResponseErrorHandlerFunc(w, r, err)
 		}
 	} else if response != nil {

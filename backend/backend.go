@@ -42,7 +42,8 @@ type Backend interface {
 	Targets() []Target
 	// Probe says for each of Targets whether it can run here and now.
 	Probe(ctx context.Context) []TargetStatus
-	// Open compiles g. It reports ErrUnavailable if the native library or the
+	// Open compiles g, whose weights g.Full has: a session should keep g, and
+	// not those. It reports ErrUnavailable if the native library or the
 	// device is absent, ErrUnsupported if an operation of g or an option has
 	// no lowering.
 	Open(ctx context.Context, g *graph.Graph, o Options) (Session, error)
@@ -136,7 +137,7 @@ type Description struct {
 type Exporter interface {
 	// Format is the file's extension without the dot: onnx, tflite.
 	Format() string
-	// Export writes g. The metadata goes into the file as far as the format
+	// Export writes g, whose weights g.Full has. The metadata goes into the file as far as the format
 	// has a place for it.
 	Export(w io.Writer, g *graph.Graph, metadata map[string]string) error
 }

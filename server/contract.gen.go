@@ -17,6 +17,7 @@ var contractRules = map[string]rules{
 	"GET /models":                 {},
 	"GET /models/{name}":          {},
 	"GET /models/{name}/export":   {parameters: map[string]bool{"format": true}},
+	"GET /models/{name}/profile":  {parameters: map[string]bool{"runs": true, "target": true}},
 	"GET /openapi.yaml":           {},
 	"GET /problems/{slug}":        {},
 	"GET /readyz":                 {},

@@ -34,6 +34,7 @@ var (
 	errStorage         = errors.New("models folder not writable")
 	errNoRuns          = errors.New("no store of runs")
 	errNoTraces        = errors.New("no traces")
+	errNoProfiles      = errors.New("no profiles")
 	errContentEncoding = errors.New("unsupported content encoding")
 	errBodyTooLarge    = errors.New("body too large")
 	errSlowBody        = errors.New("body too slow")
@@ -188,6 +189,9 @@ var problems = []problem{
 	{errNoTraces, "no-traces", http.StatusUnprocessableEntity, "Target without traces",
 		"The comparison was to be layer by layer, and a target that was asked for does not show the outputs of its nodes.",
 		"Leave out layers, or that target."},
+	{errNoProfiles, "no-profiles", http.StatusUnprocessableEntity, "Target without profiles",
+		"A profile was asked for of a target that does not tell how long the steps of a run take.",
+		"Use purego, or POST /compare?layers=true, which tells the times of nodes where the runtime does."},
 	{backend.ErrUnavailable, "target-unavailable", http.StatusServiceUnavailable, "Target unavailable",
 		"The target cannot run on this machine, for the reason given: a library or a device is missing.",
 		"Do what the reason says, or use a target that GET /backends calls available."},

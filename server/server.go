@@ -2,7 +2,8 @@
 // the models of a folder on the targets of a backend registry.
 //
 // Read classify.go first, the way of an image; preprocess.go goes half of it,
-// compare.go sends it through several targets; benchmarks.go measures them.
+// compare.go sends it through several targets; benchmarks.go measures them,
+// profile.go one of them step by step.
 // store.go holds models and sessions, upload.go what changes their folder,
 // admission.go the CPU tokens, body.go the limits of what is uploaded, web.go
 // and device.go the files of the page, middleware.go what every request

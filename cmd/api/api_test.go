@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"edgevit/bench"
 	"edgevit/model/modeltest"
 	"edgevit/npy"
 )
@@ -296,7 +297,7 @@ func TestProfile(t *testing.T) {
 	if code != exitYes {
 		t.Fatalf("exit %d: %s", code, errs)
 	}
-	var o profileOutput
+	var o bench.Profile
 	decode(t, out, &o)
 	var macs int64
 	share := 0.0

@@ -3,13 +3,11 @@ package main
 import (
 	"context"
 	"fmt"
-	"math/rand/v2"
-	"slices"
 	"strings"
 	"time"
 
 	"edgevit/backend"
-	"edgevit/backend/purego/kernel"
+	"edgevit/bench"
 )
 
 type profileCmd struct {
@@ -19,29 +17,6 @@ type profileCmd struct {
 	Runs       int    `help:"How often to run." default:"200"`
 	JSON       bool   `name:"json" help:"Print JSON."`
 	settingFlags
-}
-
-// profileOutput is the JSON of profile.
-type profileOutput struct {
-	Model      string        `json:"model"`
-	Target     string        `json:"target"`
-	Threads    int           `json:"threads"`
-	Runs       int           `json:"runs"`
-	TotalMS    float64       `json:"total_ms"` // sum of the steps' medians
-	GFLOPS     float64       `json:"gflops"`
-	PeakGFLOPS float64       `json:"peak_gflops"`
-	Peak       string        `json:"peak"` // what the probe used
-	Steps      []profileStep `json:"steps"`
-}
-
-// profileStep is one step of a run; times are medians.
-type profileStep struct {
-	Nodes       []string `json:"nodes"`
-	MS          float64  `json:"ms"`
-	Share       float64  `json:"share"` // of the total
-	MACs        int64    `json:"macs"`
-	GFLOPS      float64  `json:"gflops"`
-	ShareOfPeak float64  `json:"share_of_peak"`
 }
 
 func (c *profileCmd) Run(ctx context.Context, s std) error {
@@ -57,57 +32,18 @@ func (c *profileCmd) Run(ctx context.Context, s std) error {
 		return err
 	}
 	defer b.Close()
-	rng := rand.New(rand.NewPCG(1, 1))
-	image := make([]float32, m.Graph.Input().Len())
-	for i := range image {
-		image[i] = float32(rng.NormFloat64())
-	}
-	if _, err := b.Profile(ctx, image, min(c.Runs, 20)); err != nil { // warm-up
-		return err
-	}
-	const probe = 200 * time.Millisecond
-	before, name := kernel.PeakFLOPS(ctx, probe)
-	steps, err := b.Profile(ctx, image, c.Runs)
+	o, err := bench.ProfileOf(ctx, b, c.Runs, 200*time.Millisecond)
 	if err != nil {
 		return err
 	}
-	after, _ := kernel.PeakFLOPS(ctx, probe)
-	o := profileOutput{
-		Model: m.Name, Target: b.Target().String(), Threads: b.Threads(), Runs: c.Runs,
-		PeakGFLOPS: (before + after) / 2, Peak: name,
-	}
+	o.Model = m.Name
 	if o.Model == "" {
 		o.Model = c.Checkpoint
 	}
-	var macs int64
-	for _, step := range steps {
-		slices.Sort(step.Times)
-		p := profileStep{Nodes: step.Nodes, MS: float64(step.Times[len(step.Times)/2].Nanoseconds()) / 1e6}
-		for _, n := range step.Nodes {
-			p.MACs += m.Graph.Find(n).MACs()
-		}
-		o.TotalMS += p.MS
-		macs += p.MACs
-		o.Steps = append(o.Steps, p)
-	}
-	for i := range o.Steps {
-		p := &o.Steps[i]
-		p.Share = p.MS / o.TotalMS
-		p.GFLOPS = gflops(p.MACs, p.MS)
-		p.ShareOfPeak = p.GFLOPS / o.PeakGFLOPS
-	}
-	o.GFLOPS = gflops(macs, o.TotalMS)
-	return o.print(s, c.JSON)
+	return printProfile(s, o, c.JSON)
 }
 
-func gflops(macs int64, ms float64) float64 {
-	if ms == 0 {
-		return 0
-	}
-	return 2 * float64(macs) / ms / 1e6
-}
-
-func (o profileOutput) print(s std, asJSON bool) error {
+func printProfile(s std, o bench.Profile, asJSON bool) error {
 	if asJSON {
 		return writeJSON(s.out, o)
 	}

@@ -173,6 +173,31 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/models/{name}/profile": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * See where the time of a run goes
+         * @description Runs an image of noise and times every step of a run, as `api profile --json` prints it: what is computed together,
+         *     how long it takes and how near it comes to the peak of one core, which is probed before and after.
+         *
+         *         curl 'http://localhost:8080/models/demo/profile?target=purego&runs=20'
+         *
+         *     It holds the CPU threads of one run for all of its runs. Targets that do not tell their steps are refused.
+         */
+        get: operations["profileModel"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/benchmarks": {
         parameters: {
             query?: never;
@@ -881,6 +906,63 @@ export interface components {
             /** @description The model that is used where a request names none. Absent where every request must name one. */
             default?: string;
             models: components["schemas"]["Model"][];
+        };
+        /** @description Where the time of a run goes. */
+        Profile: {
+            /** @description Name of the model that ran. */
+            model: string;
+            /** @description Where it ran. */
+            target: string;
+            /** @description CPU threads of a run. */
+            threads: number;
+            /** @description How many runs were timed. */
+            runs: number;
+            /**
+             * Format: double
+             * @description Sum of the steps' times.
+             */
+            total_ms: number;
+            /**
+             * Format: double
+             * @description 10⁹ operations a second, two a multiply-add.
+             */
+            gflops: number;
+            /**
+             * Format: double
+             * @description The same of the probe on one core.
+             */
+            peak_gflops: number;
+            /** @description The instructions that the probe used. */
+            peak: string;
+            /** @description The steps of a run in their order. */
+            steps: components["schemas"]["ProfileStep"][];
+        };
+        /** @description Nodes that are computed together. */
+        ProfileStep: {
+            /** @description Names of the nodes; none where the step ends what the one before began. */
+            nodes: string[];
+            /**
+             * Format: double
+             * @description Median time.
+             */
+            ms: number;
+            /**
+             * Format: double
+             * @description Its part of `total_ms`.
+             */
+            share: number;
+            /**
+             * Format: int64
+             * @description Multiply-adds of the nodes.
+             */
+            macs: number;
+            /** Format: double */
+            gflops: number;
+            /**
+             * Format: double
+             * @description `gflops` by `peak_gflops`; more threads than one may pass 1.
+             */
+            share_of_peak: number;
         };
         /** @description A model. What is only known once it is loaded is absent until then. */
         Model: {
@@ -1620,6 +1702,52 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content?: never;
+            };
+            400: components["responses"]["BadRequest"];
+            404: components["responses"]["NotFound"];
+            421: components["responses"]["MisdirectedRequest"];
+            422: components["responses"]["Unprocessable"];
+            429: components["responses"]["TooManyRequests"];
+            499: components["responses"]["ClientClosedRequest"];
+            500: components["responses"]["InternalError"];
+            503: components["responses"]["Unavailable"];
+            504: components["responses"]["Deadline"];
+        };
+    };
+    profileModel: {
+        parameters: {
+            query?: {
+                /**
+                 * @description Where to run, as `GET /backends` lists it. The default is the server's.
+                 * @example purego
+                 */
+                target?: string;
+                /**
+                 * @description How often to run, 1 to 200; times are medians. As many runs, but at most 20, come before, uncounted.
+                 * @example 20
+                 */
+                runs?: number;
+            };
+            header?: never;
+            path: {
+                /**
+                 * @description Name of the model, as `GET /models` lists it, or a `random:` model.
+                 * @example demo
+                 */
+                name: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The steps of a run in their order. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Profile"];
+                };
             };
             400: components["responses"]["BadRequest"];
             404: components["responses"]["NotFound"];
