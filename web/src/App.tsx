@@ -1,6 +1,7 @@
 import type { ComponentType } from "preact";
 import { useEffect, useRef } from "preact/hooks";
 
+import { Boundary } from "./parts/Boundary";
 import { href, type Route } from "./state/address";
 import { route } from "./state/route";
 import { useStore } from "./state/store";
@@ -64,7 +65,7 @@ export function App() {
       </header>
       <main id="main">
         <h1 ref={heading} tabIndex={-1}>{view?.title ?? "There is no such view"}</h1>
-        {View ? <View key={here.view} route={here} /> : <p>The address names no view of this dashboard. <a href={href("try")}>Try a photograph</a>.</p>}
+        {View ? <Boundary key={here.view}><View route={here} /></Boundary> : <p>The address names no view of this dashboard. <a href={href("try")}>Try a photograph</a>.</p>}
       </main>
     </>
   );

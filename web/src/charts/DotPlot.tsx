@@ -1,7 +1,7 @@
 import type { Interval } from "../api/client";
 import { interval, tickText } from "../state/format";
 import { useWidth } from "./width";
-import { colourOf, markerPath, ticks } from "./series";
+import { colourOf, markerPath, stepOf, ticks } from "./series";
 
 export interface Dot {
   name: string;
@@ -28,7 +28,7 @@ export function DotPlot({ caption, unit, dots, mark, zero }: { caption: string; 
   const x = (v: number) => left + ((v - low) / (high - low)) * (width - left - 16);
   const height = dots.length * rowHeight + 34;
   const at = ticks(low, high, Math.max(3, Math.floor((width - left) / 90)));
-  const step = (at[1] ?? 1) - (at[0] ?? 0) || 1;
+  const step = stepOf(at);
   const text = `${caption}. ${dots.map((d) => `${d.name}: ${d.value ? interval(d.value) : "not measured"}`).join("; ")}.`;
   return (
     <figure ref={ref} class="chart">

@@ -1,7 +1,8 @@
 import { expect, test } from "vitest";
 
 import { binCount, ecdf, histogram, quantile } from "./distribution";
-import { ticks } from "./series";
+import { tickText } from "../state/format";
+import { stepOf, ticks } from "./series";
 
 const up = (n: number) => Array.from({ length: n }, (_, i) => i + 1);
 
@@ -54,4 +55,11 @@ test("ticks are round and within the scale", () => {
   expect(ticks(0, 4.5, 5)).toEqual([0, 1, 2, 3, 4]);
   expect(ticks(0.92, 1.08, 4).map((t) => t.toFixed(2))).toEqual(["0.95", "1.00", "1.05"]);
   expect(ticks(3, 3)).toEqual([3]);
+  expect([stepOf([1, 1.5, 2]), stepOf([5]), stepOf([0]), stepOf([])]).toEqual([0.5, 5, 1, 1]);
+  for (let high = 0.001; high < 1e4; high *= 1.07) {
+    for (const n of [3, 5, 12]) {
+      const at = ticks(0.93 * high, high, n);
+      expect(new Set(at.map((t) => tickText(t, stepOf(at)))).size, `ticks up to ${high}`).toBe(at.length);
+    }
+  }
 });

@@ -35,3 +35,6 @@ export function ticks(low: number, high: number, n = 5): number[] {
   for (let v = Math.ceil(low / step) * step; v <= high + step * 1e-9; v += step) out.push(Math.abs(v) < step * 1e-9 ? 0 : v);
   return out;
 }
+
+/** How far ticks lie apart; of a single one, as many digits as it has. */
+export const stepOf = (at: number[]): number => ((at[1] ?? 0) - (at[0] ?? 0) > 0 ? (at[1] ?? 0) - (at[0] ?? 0) : Math.abs(at[0] ?? 0) || 1);
