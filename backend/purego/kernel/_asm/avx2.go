@@ -69,34 +69,7 @@ func gemmAVX2(rows, vectors int) {
 			ADDQ(Imm(uint64(4*n)), p)
 		}
 	}
-	const unroll = 4
-	Label("segment")
-	SUBQ(Imm(unroll), k)
-	JL(LabelRef("rest"))
-	Label("loop")
-	for i := range unroll {
-		step(i)
-	}
-	advance(unroll)
-	SUBQ(Imm(unroll), k)
-	JGE(LabelRef("loop"))
-	Label("rest")
-	ADDQ(Imm(unroll), k)
-	JZ(LabelRef("end"))
-	Label("restloop")
-	step(0)
-	advance(1)
-	DECQ(k)
-	JNZ(LabelRef("restloop"))
-	Label("end")
-	DECQ(segments)
-	JZ(LabelRef("epilogue"))
-	across := field(args, 104)
-	for _, p := range bases {
-		ADDQ(across, p)
-	}
-	MOVQ(Mem{Base: args, Disp: 64}, k)
-	JMP(LabelRef("segment"))
+	overSegments(args, k, segments, bases, step, advance)
 
 	Label("epilogue")
 	// What is left of the registers: the mask and what is added.
@@ -188,60 +161,10 @@ func geluAVX2() {
 // depthwiseAVX2 is depthwise in vectors of 8, the last one masked by a vector
 // in memory.
 func depthwiseAVX2(kernel int) {
-	TEXT(fmt.Sprintf("depthwiseAVX2x%d", kernel), NOSPLIT, "func(t *byte)")
-	Pragma("noescape")
-	args := Load(Param("t"), GP64())
-	dst, weight, c := field(args, 0), field(args, 8), field(args, 16)
-	count, period, start := field(args, 24), field(args, 32), field(args, 40)
-	lines := make([]GPVirtual, kernel)
-	for i := range lines {
-		lines[i] = field(args, 56+8*i)
-	}
-	c3 := GP64()
-	LEAQ(Mem{Base: c, Index: c, Scale: 2}, c3)
-	tap := func(ky, kx int) Mem {
-		m := Mem{Base: lines[ky]}
-		switch kx {
-		case 0:
-		case 3:
-			m.Index, m.Scale = c3, 1
-		default:
-			m.Index, m.Scale = c, uint8(kx)
+	depthwise("depthwiseAVX2x", kernel, 32, YMM, func(args Register) func(sum, x VecVirtual, dst Mem) {
+		return func(sum, x VecVirtual, dst Mem) {
+			VMOVUPS(Mem{Base: field(args, 48)}, x)
+			VMASKMOVPS(sum, x, dst)
 		}
-		return m
-	}
-	sum, x := YMM(), YMM()
-	taps := kernel * kernel
-	compute := func() {
-		VMOVUPS(Mem{Base: weight}, sum) // the bias
-		for ky := range kernel {
-			for kx := range kernel {
-				VMOVUPS(tap(ky, kx), x)
-				VFMADD231PS(Mem{Base: weight, Disp: 32 * (1 + ky*kernel + kx)}, x, sum)
-			}
-		}
-	}
-	DECQ(count)
-	JZ(LabelRef("last"))
-	Label("loop")
-	compute()
-	VMOVUPS(sum, Mem{Base: dst})
-	ADDQ(Imm(32), dst)
-	for _, l := range lines {
-		ADDQ(Imm(32), l)
-	}
-	ADDQ(U32(uint32(32*(1+taps))), weight)
-	DECQ(period)
-	JNZ(LabelRef("same"))
-	MOVQ(start, weight)
-	MOVQ(Mem{Base: args, Disp: 32}, period)
-	Label("same")
-	DECQ(count)
-	JNZ(LabelRef("loop"))
-	Label("last")
-	compute()
-	VMOVUPS(Mem{Base: field(args, 48)}, x)
-	VMASKMOVPS(sum, x, Mem{Base: dst})
-	VZEROUPPER()
-	RET()
+	})
 }

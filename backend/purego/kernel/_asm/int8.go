@@ -72,24 +72,7 @@ func gemmInt8(rows, vectors int) {
 			ADDQ(Imm(uint64(4*n)), p)
 		}
 	}
-	const unroll = 4
-	SUBQ(Imm(unroll), k)
-	JL(LabelRef("rest"))
-	Label("loop")
-	for i := range unroll {
-		step(i)
-	}
-	advance(unroll)
-	SUBQ(Imm(unroll), k)
-	JGE(LabelRef("loop"))
-	Label("rest")
-	ADDQ(Imm(unroll), k)
-	JZ(LabelRef("scale"))
-	Label("restloop")
-	step(0)
-	advance(1)
-	DECQ(k)
-	JNZ(LabelRef("restloop"))
+	unrolled(k, "scale", step, advance)
 
 	// To float32: times the column's scale and the row's, plus the bias.
 	Label("scale")

@@ -28,8 +28,8 @@ func main() {
 	geluAVX2()
 	depthwiseAVX2(3)
 	depthwiseAVX2(5)
-	depthwise(3)
-	depthwise(5)
+	depthwiseAVX512(3)
+	depthwiseAVX512(5)
 	norm()
 	softmax()
 	gelu()
@@ -54,6 +54,46 @@ func field(args Register, offset int) GPVirtual {
 	r := GP64()
 	MOVQ(Mem{Base: args, Disp: offset}, r)
 	return r
+}
+
+// unrolled does step k times, four at once where there are as many, and goes on
+// behind the label end, which the caller sets. step gets the number of steps
+// since advance.
+func unrolled(k Register, end string, step, advance func(int)) {
+	const unroll = 4
+	SUBQ(Imm(unroll), k)
+	JL(LabelRef("rest"))
+	Label("loop")
+	for i := range unroll {
+		step(i)
+	}
+	advance(unroll)
+	SUBQ(Imm(unroll), k)
+	JGE(LabelRef("loop"))
+	Label("rest")
+	ADDQ(Imm(unroll), k)
+	JZ(LabelRef(end))
+	Label("restloop")
+	step(0)
+	advance(1)
+	DECQ(k)
+	JNZ(LabelRef("restloop"))
+}
+
+// overSegments does step for every k of each segment of the reduction: a tap of
+// a convolution whose rows lie apart. It goes on at the label epilogue.
+func overSegments(args, k, segments Register, bases []GPVirtual, step, advance func(int)) {
+	Label("segment")
+	unrolled(k, "end", step, advance)
+	Label("end")
+	DECQ(segments)
+	JZ(LabelRef("epilogue"))
+	across := field(args, 104)
+	for _, p := range bases {
+		ADDQ(across, p)
+	}
+	MOVQ(Mem{Base: args, Disp: 64}, k)
+	JMP(LabelRef("segment"))
 }
 
 // mask loads the low 16 bits of a field as a mask register.
@@ -149,34 +189,7 @@ func gemm(rows, vectors int, bfloat16 bool) {
 			ADDQ(Imm(uint64(4*n)), p)
 		}
 	}
-	const unroll = 4
-	Label("segment")
-	SUBQ(Imm(unroll), k)
-	JL(LabelRef("rest"))
-	Label("loop")
-	for i := range unroll {
-		step(i)
-	}
-	advance(unroll)
-	SUBQ(Imm(unroll), k)
-	JGE(LabelRef("loop"))
-	Label("rest")
-	ADDQ(Imm(unroll), k)
-	JZ(LabelRef("end"))
-	Label("restloop")
-	step(0)
-	advance(1)
-	DECQ(k)
-	JNZ(LabelRef("restloop"))
-	Label("end")
-	DECQ(segments)
-	JZ(LabelRef("epilogue"))
-	across := field(args, 104)
-	for _, p := range []GPVirtual{a, a3, a6}[:(rows+2)/3] {
-		ADDQ(across, p)
-	}
-	MOVQ(Mem{Base: args, Disp: 64}, k)
-	JMP(LabelRef("segment"))
+	overSegments(args, k, segments, []GPVirtual{a, a3, a6}[:(rows+2)/3], step, advance)
 
 	Label("epilogue")
 	table := field(args, 88)
@@ -308,14 +321,15 @@ func gelu() {
 }
 
 // depthwise computes one row of output. The image's lines are padded, so that
-// the tap kx of pixel x is x + kx.
-func depthwise(kernel int) {
-	TEXT(fmt.Sprintf("depthwise%d", kernel), NOSPLIT, "func(t *byte)")
+// the tap kx of pixel x is x + kx. vector makes a register of width bytes; begin
+// loads what store, which writes the last vector up to the channels' end, needs.
+func depthwise(name string, kernel, width int, vector func() VecVirtual, begin func(args Register) (store func(sum, x VecVirtual, dst Mem))) {
+	TEXT(fmt.Sprintf("%s%d", name, kernel), NOSPLIT, "func(t *byte)")
 	Pragma("noescape")
 	args := Load(Param("t"), GP64())
 	dst, weight, c := field(args, 0), field(args, 8), field(args, 16)
 	count, period, start := field(args, 24), field(args, 32), field(args, 40)
-	last := mask(args, 48)
+	store := begin(args)
 	lines := make([]GPVirtual, kernel)
 	for i := range lines {
 		lines[i] = field(args, 56+8*i)
@@ -333,14 +347,14 @@ func depthwise(kernel int) {
 		}
 		return m
 	}
-	sum, x := ZMM(), ZMM()
+	sum, x := vector(), vector()
 	taps := kernel * kernel
 	compute := func() {
 		VMOVUPS(Mem{Base: weight}, sum) // the bias
 		for ky := range kernel {
 			for kx := range kernel {
 				VMOVUPS(tap(ky, kx), x)
-				VFMADD231PS(Mem{Base: weight, Disp: 64 * (1 + ky*kernel + kx)}, x, sum)
+				VFMADD231PS(Mem{Base: weight, Disp: width * (1 + ky*kernel + kx)}, x, sum)
 			}
 		}
 	}
@@ -349,11 +363,11 @@ func depthwise(kernel int) {
 	Label("loop")
 	compute()
 	VMOVUPS(sum, Mem{Base: dst})
-	ADDQ(Imm(64), dst)
+	ADDQ(Imm(uint64(width)), dst)
 	for _, l := range lines {
-		ADDQ(Imm(64), l)
+		ADDQ(Imm(uint64(width)), l)
 	}
-	ADDQ(U32(64*(1+taps)), weight)
+	ADDQ(U32(uint32(width*(1+taps))), weight)
 	DECQ(period)
 	JNZ(LabelRef("same"))
 	MOVQ(start, weight)
@@ -363,9 +377,16 @@ func depthwise(kernel int) {
 	JNZ(LabelRef("loop"))
 	Label("last")
 	compute()
-	VMOVUPS(sum, last, Mem{Base: dst})
+	store(sum, x, Mem{Base: dst})
 	VZEROUPPER()
 	RET()
+}
+
+func depthwiseAVX512(kernel int) {
+	depthwise("depthwise", kernel, 64, ZMM, func(args Register) func(sum, x VecVirtual, dst Mem) {
+		last := mask(args, 48)
+		return func(sum, x VecVirtual, dst Mem) { VMOVUPS(sum, last, dst) }
+	})
 }
 
 // sum adds the 16 lanes of z into all lanes.
