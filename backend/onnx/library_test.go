@@ -94,7 +94,7 @@ func TestChildProbe(t *testing.T) {
 // A library that cannot be used gives a reason that says why, and no crash.
 func TestUnusableLibraries(t *testing.T) {
 	if _, err := os.Stat("/proc/self/exe"); err != nil {
-		t.Skip(err)
+		t.Skip("reads /proc")
 	}
 	program, err := os.ReadFile("/proc/self/exe") // an ELF file at hand
 	if err != nil {
@@ -157,7 +157,7 @@ func sharedLibrary(t *testing.T, source string) []byte {
 	t.Helper()
 	gcc, err := exec.LookPath("gcc")
 	if err != nil {
-		t.Skip(err)
+		t.Skip("no C compiler: ", err)
 	}
 	path := filepath.Join(t.TempDir(), "library.so")
 	c := exec.CommandContext(t.Context(), gcc, "-shared", "-fPIC", "-x", "c", "-o", path, "-")

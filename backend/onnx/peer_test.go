@@ -13,6 +13,7 @@ import (
 	ort "github.com/yalue/onnxruntime_go"
 
 	"edgevit/backend"
+	"edgevit/backend/backendtest"
 	"edgevit/backend/onnx/export"
 	"edgevit/compare"
 	"edgevit/model"
@@ -32,7 +33,7 @@ func TestPeer(t *testing.T) {
 		t.Fatal(err)
 	}
 	if _, err := usable(cpu); err != nil {
-		t.Skip(err)
+		backendtest.Skip(t, "onnx", err.Error())
 	}
 	peer, err := os.ReadFile(path)
 	if err != nil {

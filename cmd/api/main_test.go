@@ -24,7 +24,7 @@ func TestSecondSignal(t *testing.T) {
 		main()
 	}
 	if runtime.GOOS == "windows" {
-		t.Skip("no signals between processes")
+		t.Skip("Windows has no signals that one process sends to another")
 	}
 	dir := t.TempDir()
 	program := exec.Command(os.Args[0], "-test.run=^TestSecondSignal$")

@@ -1,7 +1,8 @@
 import { expect, test } from "vitest";
 
-import { binCount, ecdf, histogram, quantile } from "./distribution";
+import { quantile } from "../device/stats";
 import { tickText } from "../state/format";
+import { binCount, ecdf, histogram } from "./distribution";
 import { stepOf, ticks } from "./series";
 
 const up = (n: number) => Array.from({ length: n }, (_, i) => i + 1);

@@ -1,11 +1,7 @@
 // What the charts of raw samples are made of.
 import uPlot from "uplot";
 
-/** The smallest of sorted values such that the share q of all is at most as large: bench.Percentile. NaN of none. */
-export function quantile(sorted: number[], q: number): number {
-  const rank = Math.ceil(q * sorted.length - 1e-9); // 0.9 · 10 in floating point may be above 9
-  return sorted[Math.min(Math.max(rank, 1), sorted.length) - 1] ?? NaN;
-}
+import { quantile } from "../device/stats";
 
 const maxPoints = 600;
 const tailPoints = 100;

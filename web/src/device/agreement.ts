@@ -50,9 +50,11 @@ export function agreement(a: Float32Array, b: Float32Array): Agreement {
  * less, both name the same class. Targets are canonical names.
  */
 export function agrees(g: Agreement, a: string, b: string): boolean {
-  if (isFP32(a) && isFP32(b)) return g.max_abs <= fp32Tolerance * g.scale && g.snr_db >= fp32SNR;
-  return g.top1_equal;
+  return isFP32(a) && isFP32(b) ? closely(g) : g.top1_equal;
 }
+
+/** Whether two outputs are as close as fp32 targets must be. */
+export const closely = (g: Pick<Agreement, "max_abs" | "scale" | "snr_db">): boolean => g.max_abs <= fp32Tolerance * g.scale && g.snr_db >= fp32SNR;
 
 /** The default of every backend is fp32. */
 function isFP32(target: string): boolean {

@@ -13,15 +13,14 @@ const resamples = 2000;
 /** The shortest time that is told apart from none, 1 ns in ms. */
 const clockStep = 1e-6;
 
-/**
- * The smallest sample such that at least the share q of all samples is at most
- * as large (the nearest rank); 0 of none. Go: bench.Percentile.
- */
-export function percentile(samples: readonly number[], q: number): number {
-  const sorted = Float64Array.from(samples).sort();
+/** The smallest of sorted values such that the share q of all is at most as large (the nearest rank); NaN of none. */
+export function quantile(sorted: ArrayLike<number>, q: number): number {
   const rank = Math.ceil(q * sorted.length - 1e-9); // 0.9 · 10 in floating point may be above 9
-  return sorted[Math.min(Math.max(rank, 1), sorted.length) - 1] ?? 0;
+  return sorted[Math.min(Math.max(rank, 1), sorted.length) - 1] ?? NaN;
 }
+
+/** The quantile of samples in any order; 0 of none. Go: bench.Percentile. */
+export const percentile = (samples: readonly number[], q: number): number => (samples.length ? quantile(Float64Array.from(samples).sort(), q) : 0);
 
 /** The middle of the samples, the mean of the two middle ones where their number is even; 0 of none. Go: compare.Median. */
 export function median(samples: ArrayLike<number>): number {

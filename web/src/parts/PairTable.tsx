@@ -1,4 +1,5 @@
 import type { Agreement, Pair } from "../api/client";
+import { closely } from "../device/agreement";
 import { digits, percent, small } from "../state/format";
 import { num, Table } from "./Table";
 
@@ -7,9 +8,6 @@ export function Verdict({ good, words }: { good: boolean; words?: [string, strin
   const [yes, no] = words ?? ["agrees", "differs"];
   return good ? <span class="good">✓ {yes}</span> : <span class="bad">✗ {no}</span>;
 }
-
-/** Whether two outputs are as close as fp32 targets must be: api/openapi.yaml, Pair. */
-export const closely = (p: Agreement) => p.max_abs <= 1e-3 * p.scale && p.snr_db >= 80;
 
 export const agreementColumns = [num("max |Δ|"), num("max |logit|"), num("SNR"), num("cosine")];
 export const agreementCells = (a: Agreement) => [small(a.max_abs), digits(a.scale), `${a.snr_db.toFixed(1)} dB`, a.cosine.toFixed(7)];

@@ -1,8 +1,8 @@
 import { useEffect, useMemo } from "preact/hooks";
 
 import { answer, type Benchmark, client } from "../../api/client";
-import { quantile } from "../../charts/distribution";
 import { Plot } from "../../charts/Plot";
+import { percentile, quantile } from "../../device/stats";
 import { Await } from "../../parts/Await";
 import { Problem } from "../../parts/Problem";
 import { num, Table } from "../../parts/Table";
@@ -96,7 +96,7 @@ function liveOf(turns: Turn[], targets: string[]): { names: string[]; data: [num
   for (const t of turns) {
     const i = names.indexOf(nameOf(t));
     const line = lines[i];
-    if (line) line[t.block] = quantile([...t.samples_ms].sort((a, b) => a - b), 0.5);
+    if (line) line[t.block] = percentile(t.samples_ms, 0.5);
     samples[i]?.push(...t.samples_ms);
   }
   for (const s of samples) s.sort((a, b) => a - b);

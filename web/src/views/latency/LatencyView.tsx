@@ -1,8 +1,9 @@
 import { useMemo } from "preact/hooks";
 
 import type { Benchmark } from "../../api/client";
-import { ecdf, histogram, quantile } from "../../charts/distribution";
+import { ecdf, histogram } from "../../charts/distribution";
 import { Plot } from "../../charts/Plot";
+import { percentile, quantile } from "../../device/stats";
 import { Await } from "../../parts/Await";
 import { Tick } from "../../parts/Choice";
 import { RunPicker } from "../../parts/RunPicker";
@@ -85,7 +86,7 @@ function course(subjects: BundleSubject[]): [number[], ...(number | null)[][]] {
   const at = new Map(times.map((t, i) => [t, i]));
   const lines = subjects.map((s) => {
     const line = new Array<number | null>(times.length).fill(null);
-    for (const l of s.slices) line[at.get(l.start_ms / 1000) ?? 0] = quantile([...l.samples_ms].sort((a, b) => a - b), 0.5);
+    for (const l of s.slices) line[at.get(l.start_ms / 1000) ?? 0] = percentile(l.samples_ms, 0.5);
     return line;
   });
   return [times, ...lines];

@@ -1,9 +1,9 @@
 import { useEffect, useRef, useState } from "preact/hooks";
 
 import { answer, client, type Comparison, isAborted, raw, type Trouble, troubleOf } from "../../api/client";
+import { closely } from "../../device/agreement";
 import { Await } from "../../parts/Await";
 import { Choice, Tick } from "../../parts/Choice";
-import { closely } from "../../parts/PairTable";
 import { Problem } from "../../parts/Problem";
 import { type Route } from "../../state/address";
 import { setQuery } from "../../state/route";
