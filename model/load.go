@@ -465,11 +465,12 @@ func (m *Model) MACs() int64 {
 var notServed = regexp.MustCompile(`[^a-z0-9._-]`)
 
 // ServedName is the name under which the model in a file is served: the file's
-// stem in lower case, other characters replaced by '-', at most 64.
+// stem in lower case, other characters replaced by '-', at most 64, without dots
+// at its ends; empty where that leaves nothing.
 func ServedName(path string) string {
 	stem := strings.TrimSuffix(filepath.Base(path), filepath.Ext(path))
 	name := notServed.ReplaceAllString(strings.ToLower(stem), "-")
-	return name[:min(len(name), 64)]
+	return strings.Trim(name[:min(len(name), 64)], ".")
 }
 
 // File is a checkpoint in a folder of models.

@@ -200,7 +200,7 @@ func TestBenchmarkBesideRequests(t *testing.T) {
 	if !disturbed || got.Summary.Valid || got.Summary.Subjects[0].Rank != nil {
 		t.Errorf("after a request: %+v", got.Summary)
 	}
-	if n := s.admission.inUse.Load(); n != 0 {
+	if n := s.admission.inUse(); n != 0 {
 		t.Errorf("%d tokens are held after the run", n)
 	}
 }

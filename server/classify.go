@@ -24,7 +24,10 @@ type handlers struct{ *Server }
 // decoded and held to the end of inference.
 func (h handlers) Classify(ctx context.Context, req api.ClassifyRequestObject) (api.ClassifyResponseObject, error) {
 	info := infoOf(ctx)
-	ctx, cancel := context.WithDeadline(ctx, info.start.Add(h.deadline))
+	ctx, cancel, err := h.withDeadline(ctx, req.Params.DeadlineMs)
+	if err != nil {
+		return nil, err
+	}
 	defer cancel()
 
 	target, err := h.resolve(req.Params.Target)
@@ -42,7 +45,7 @@ func (h handlers) Classify(ctx context.Context, req api.ClassifyRequestObject) (
 	if err != nil {
 		return nil, err
 	}
-	if err := h.admission.check(session); err != nil {
+	if err := h.admission.check(ctx, &session.lane); err != nil {
 		return nil, err
 	}
 
@@ -88,6 +91,22 @@ func predictions(m *model.Model, logits []float32, topK int) []api.Prediction {
 	return all
 }
 
+// withDeadline ends the request after the milliseconds that it asks for, or the
+// server's own deadline, whichever is sooner, from its header on.
+func (h handlers) withDeadline(ctx context.Context, want *int) (context.Context, context.CancelFunc, error) {
+	longest := h.deadline
+	if want != nil {
+		if *want < 1 {
+			return nil, nil, fmt.Errorf("%w: deadline_ms is %d, want 1 or more", errQuery, *want)
+		}
+		if ms := h.deadline.Milliseconds(); int64(*want) < ms {
+			longest = time.Duration(*want) * time.Millisecond
+		}
+	}
+	ctx, cancel := context.WithDeadline(ctx, infoOf(ctx).start.Add(longest))
+	return ctx, cancel, nil
+}
+
 // resolve returns the canonical target; nil stands for the default.
 func (h handlers) resolve(name *string) (backend.Target, error) {
 	if name == nil {
@@ -121,7 +140,7 @@ func (h handlers) infer(ctx context.Context, s *session, c *backend.Classifier, 
 		*d = ms(now.Sub(clock))
 		clock = now
 	}
-	release, err := h.admission.acquire(ctx, s, c.Threads())
+	release, err := h.admission.acquire(ctx, &s.lane, c.Threads())
 	if err != nil {
 		return nil, err
 	}

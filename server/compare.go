@@ -42,10 +42,12 @@ func (c *contestant) traceable() bool { return c.err == nil || errors.Is(c.err, 
 // of one target at a time, so that a comparison never holds those of two.
 func (h handlers) Compare(ctx context.Context, req api.CompareRequestObject) (api.CompareResponseObject, error) {
 	info := infoOf(ctx)
-	ctx, cancel := context.WithDeadline(ctx, info.start.Add(h.deadline))
-	defer cancel()
-
 	p := req.Params
+	ctx, cancel, err := h.withDeadline(ctx, p.DeadlineMs)
+	if err != nil {
+		return nil, err
+	}
+	defer cancel()
 	if err := checkCompare(p); err != nil {
 		return nil, err
 	}
@@ -70,7 +72,7 @@ func (h handlers) Compare(ctx context.Context, req api.CompareRequestObject) (ap
 		return nil, err
 	}
 	for _, s := range sessions {
-		if err := h.admission.check(s); err != nil {
+		if err := h.admission.check(ctx, &s.lane); err != nil {
 			return nil, err
 		}
 	}
@@ -171,7 +173,7 @@ func joinTargets(targets []backend.Target) string {
 // prepareInput decodes the image into input, [H W 3]. Decoding takes one
 // thread, so one token; s is whose queue the request waits in.
 func (h handlers) prepareInput(ctx context.Context, s *session, data []byte, input []float32, t *api.ComparisonTiming) (api.Image, error) {
-	release, err := h.admission.acquire(ctx, s, 1)
+	release, err := h.admission.acquire(ctx, &s.lane, 1)
 	if err != nil {
 		return api.Image{}, err
 	}
@@ -204,7 +206,7 @@ func (h handlers) first(ctx context.Context, c *contestant, input []float32) err
 // runOnce runs the target with its CPU tokens held and returns the time of the
 // run alone.
 func (h handlers) runOnce(ctx context.Context, c *contestant, input, logits []float32) (time.Duration, error) {
-	release, err := h.admission.acquire(ctx, c.session, c.classifier.Threads())
+	release, err := h.admission.acquire(ctx, &c.session.lane, c.classifier.Threads())
 	if err != nil {
 		return 0, err
 	}
@@ -290,7 +292,7 @@ func (h handlers) compareLayers(ctx context.Context, all []*contestant, input []
 }
 
 func (h handlers) trace(ctx context.Context, c *contestant, input []float32) ([]backend.NodeTrace, error) {
-	release, err := h.admission.acquire(ctx, c.session, c.classifier.Threads())
+	release, err := h.admission.acquire(ctx, &c.session.lane, c.classifier.Threads())
 	if err != nil {
 		return nil, err
 	}

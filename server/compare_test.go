@@ -10,6 +10,7 @@ import (
 	"net/http/httptest"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -204,7 +205,7 @@ func TestCompareLayers(t *testing.T) {
 	if want := []string{"bent " + wrong, "fake no-traces", "fake:int8 no-traces"}; !slices.Equal(rows, want) {
 		t.Errorf("layers of all targets: %q, want %q", rows, want)
 	}
-	if n := s.admission.inUse.Load(); n != 0 {
+	if n := s.admission.inUse(); n != 0 {
 		t.Errorf("%d tokens in use afterwards", n)
 	}
 }
@@ -231,7 +232,7 @@ func TestCompareRepeat(t *testing.T) {
 	if n := f.done.get(); n != 2*(1+1+7) {
 		t.Errorf("%d runs, want 2 each to warm up and to answer, and 14", n)
 	}
-	if n := s.admission.inUse.Load(); n != 0 {
+	if n := s.admission.inUse(); n != 0 {
 		t.Errorf("%d tokens in use afterwards", n)
 	}
 }
@@ -331,7 +332,7 @@ func TestCompareAnswers(t *testing.T) {
 			}
 		})
 	}
-	if n := s.admission.inUse.Load(); n != 0 {
+	if n := s.admission.inUse(); n != 0 {
 		t.Errorf("%d tokens in use afterwards", n)
 	}
 }
@@ -343,13 +344,31 @@ func TestCompareQueueFull(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer s.store.release(session)
-	session.waiting.Store(1)
+	oneWaits(t, s, session)
 	unread := &watched{Reader: bytes.NewReader(jpegFile(t))}
 	resp := s.do(t, httptest.NewRequest(http.MethodPost, "/compare", unread))
 	if p := decode[api.Problem](t, resp); resp.StatusCode != 429 || p.Type != "/problems/queue-full" || unread.reads != 0 {
 		t.Errorf("got %d %+v after %d reads, want 429 queue-full and no read", resp.StatusCode, p, unread.reads)
 	}
-	session.waiting.Store(0)
+}
+
+// oneWaits holds all CPU tokens and lets one request wait for the session, until
+// the test ends.
+func oneWaits(t *testing.T, s *testServer, on *session) {
+	t.Helper()
+	release, err := s.admission.all(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	var waiting sync.WaitGroup
+	ctx, cancel := context.WithCancel(t.Context())
+	t.Cleanup(func() { cancel(); waiting.Wait(); release() })
+	waiting.Go(func() {
+		if _, err := s.admission.acquireAnyway(ctx, &on.lane, 1); err == nil {
+			t.Error("got tokens where there were none")
+		}
+	})
+	eventually(t, "waiting", func() bool { return s.admission.depth(&on.lane) == 1 })
 }
 
 func TestCompareDeadline(t *testing.T) {
@@ -365,7 +384,7 @@ func TestCompareDeadline(t *testing.T) {
 		if p := decode[api.Problem](t, resp); resp.StatusCode != 504 || p.Type != "/problems/deadline" {
 			t.Errorf("%s: got %d %+v, want 504 deadline", query, resp.StatusCode, p)
 		}
-		if n := s.admission.inUse.Load(); n != 0 {
+		if n := s.admission.inUse(); n != 0 {
 			t.Errorf("%s: %d tokens in use afterwards", query, n)
 		}
 	}

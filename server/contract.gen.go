@@ -23,8 +23,8 @@ var contractRules = map[string]rules{
 	"GET /readyz":                 {},
 	"POST /benchmarks":            {parameters: map[string]bool{"batch": true, "blocks": true, "bound_ms": true, "min_count": true, "min_duration_ms": true, "models": true, "rate": true, "scenario": true, "seed": true, "targets": true, "threads": true}, guarded: true},
 	"POST /benchmarks/import":     {guarded: true},
-	"POST /classify":              {parameters: map[string]bool{"model": true, "target": true, "top_k": true}},
-	"POST /compare":               {parameters: map[string]bool{"layers": true, "model": true, "repeat": true, "targets": true, "threshold_db": true, "top_k": true}},
+	"POST /classify":              {parameters: map[string]bool{"deadline_ms": true, "model": true, "target": true, "top_k": true}},
+	"POST /compare":               {parameters: map[string]bool{"deadline_ms": true, "layers": true, "model": true, "repeat": true, "targets": true, "threshold_db": true, "top_k": true}},
 	"POST /models":                {parameters: map[string]bool{"name": true}, guarded: true},
-	"POST /preprocess":            {parameters: map[string]bool{"model": true}},
+	"POST /preprocess":            {parameters: map[string]bool{"deadline_ms": true, "model": true}},
 }

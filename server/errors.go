@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math"
 	"net/http"
 	"strconv"
 	"strings"
@@ -43,6 +44,9 @@ var (
 	errEmptyBody       = errors.New("empty body")
 	errMultipart       = errors.New("invalid multipart body")
 	errQueueFull       = errors.New("too many requests wait")
+	errRate            = errors.New("too many requests from one client")
+	errMemory          = errors.New("not enough memory")
+	errConnections     = errors.New("too many connections")
 	errNotReady        = errors.New("not ready")
 	errNotFinite       = errors.New("output not finite")
 	errInternal        = errors.New("internal error")
@@ -181,8 +185,17 @@ var problems = []problem{
 		"Scale the image down, or save it in a simpler form, such as a baseline JPEG."},
 
 	{errQueueFull, "queue-full", http.StatusTooManyRequests, "Too many requests wait",
-		"As many requests as the server lets wait for this model on this target are waiting already.",
-		"Try again after the seconds in the answer's Retry-After header, and send fewer at once."},
+		"As many requests as the server lets wait for this model on this target are waiting already, or those that wait would keep this one from beginning in time.",
+		"Try again after the seconds in the answer's Retry-After header, which is how long what waits now is expected to take, and send fewer at once."},
+	{errRate, "rate-limit", http.StatusTooManyRequests, "Too many requests from one client",
+		"This client's address has sent more requests within the last second than the server takes from one.",
+		"Try again after the seconds in the answer's Retry-After header, and send fewer a second."},
+	{errMemory, "memory-budget", http.StatusServiceUnavailable, "Not enough memory",
+		"The model is not open on this target, and the memory that is set aside for open models is held by those that answer requests now.",
+		"Try again after the seconds in the answer's Retry-After header, or use a model and target that are open already, as GET /models tells. The operator sets the budget with --memory-bytes."},
+	{errConnections, "too-many-connections", http.StatusServiceUnavailable, "Too many connections",
+		"As many connections as the server serves are open already. The few that are left answer only whether it lives.",
+		"Try again after the seconds in the answer's Retry-After header, and use one connection for many requests."},
 	{errNotFinite, "not-finite", http.StatusInternalServerError, "Output not finite",
 		"The model's output for this image holds a NaN or an infinity, so that there is no answer.",
 		"Try a target of higher precision. If all targets say so, the checkpoint's weights are broken."},
@@ -234,8 +247,8 @@ func (s *Server) fail(w http.ResponseWriter, r *http.Request, err error) {
 	info := infoOf(r.Context())
 	info.err = err
 	switch {
-	case p.status == http.StatusTooManyRequests:
-		w.Header().Set("Retry-After", strconv.Itoa(int(retryAfter.Seconds())))
+	case p.status == http.StatusTooManyRequests || p.err == errMemory || p.err == errConnections:
+		w.Header().Set("Retry-After", strconv.Itoa(retryAfter(err)))
 	case p.status == http.StatusUnauthorized:
 		w.Header().Set("WWW-Authenticate", "Bearer")
 	case p.err == errContentEncoding:
@@ -249,6 +262,16 @@ func (s *Server) fail(w http.ResponseWriter, r *http.Request, err error) {
 	w.Header().Set("Cache-Control", "no-store")
 	w.WriteHeader(p.status)
 	w.Write(body)
+}
+
+// retryAfter is how many whole seconds a refused client is told to wait: until
+// what waits now is done, where that can be told.
+func retryAfter(err error) int {
+	var o *overload
+	if errors.As(err, &o) {
+		return max(1, int(math.Ceil(o.wait.Seconds())))
+	}
+	return 1
 }
 
 // describe is the problem document of err, which p is the row of.

@@ -46,7 +46,7 @@ func FuzzClassify(f *testing.F) {
 				t.Errorf("%s: internal error: %s", path, read(t, resp))
 			}
 		}
-		if n := s.admission.inUse.Load(); n != 0 {
+		if n := s.admission.inUse(); n != 0 {
 			t.Errorf("%d tokens in use afterwards", n)
 		}
 	})
@@ -70,7 +70,7 @@ func FuzzCompare(f *testing.F) {
 		if resp := s.do(t, r); resp.StatusCode == http.StatusInternalServerError {
 			t.Errorf("internal error: %s", read(t, resp))
 		}
-		if n := s.admission.inUse.Load(); n != 0 {
+		if n := s.admission.inUse(); n != 0 {
 			t.Errorf("%d tokens in use afterwards", n)
 		}
 	})

@@ -38,7 +38,7 @@ func newMetrics(version string, a *admission, st *store) *metrics {
 	tokens.Set(float64(a.size))
 	inUse := prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 		Name: "edgevit_cpu_tokens_in_use", Help: "CPU threads taken by runs in progress.",
-	}, func() float64 { return float64(a.inUse.Load()) })
+	}, func() float64 { return float64(a.inUse()) })
 	m.registry.MustRegister(m.requests, m.seconds, build, tokens, inUse, storeCollector{st},
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
@@ -89,7 +89,7 @@ func (c storeCollector) Collect(ch chan<- prometheus.Metric) {
 		for _, s := range c.openSessions(e) {
 			target := s.target.String()
 			d := s.classifier.Describe()
-			gauge(descQueue, float64(s.waiting.Load()), e.name, target)
+			gauge(descQueue, float64(c.admission.depth(&s.lane)), e.name, target)
 			gauge(descOpen, 1, e.name, target)
 			gauge(descPacked, float64(d.WeightBytes), e.name, target, "weights")
 			gauge(descPacked, float64(d.ArenaBytes), e.name, target, "arena")

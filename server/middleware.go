@@ -19,6 +19,8 @@ import (
 
 	"github.com/go-chi/chi/v5"
 	"github.com/go-chi/chi/v5/middleware"
+	"github.com/go-chi/cors"
+	"github.com/go-chi/httprate"
 	"go.uber.org/zap"
 
 	"edgevit/api"
@@ -182,10 +184,97 @@ func normalHost(host string) string {
 	return strings.ToLower(strings.TrimSuffix(host, "."))
 }
 
+// vital are the paths that tell how the server is. They are answered also when
+// nothing else is.
+var vital = map[string]bool{"/livez": true, "/readyz": true, "/metrics": true}
+
+// spareConnections are those beyond the limit, on which only what is vital is
+// answered: whoever watches the server is not shut out by its clients.
+const spareConnections = 64
+
+// crowdKey marks the context of a spare connection.
+type crowdKey struct{}
+
+// countConnection is a http.Server's ConnContext, uncountConnection its
+// ConnState.
+func (s *Server) countConnection(ctx context.Context, _ net.Conn) context.Context {
+	if s.open.Add(1) > int64(s.connections) {
+		return context.WithValue(ctx, crowdKey{}, true)
+	}
+	return ctx
+}
+
+func (s *Server) uncountConnection(_ net.Conn, state http.ConnState) {
+	if state == http.StateClosed || state == http.StateHijacked {
+		s.open.Add(-1)
+	}
+}
+
+// checkCrowd answers on a spare connection only what is vital, and closes it.
+func (s *Server) checkCrowd(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Context().Value(crowdKey{}) != nil {
+			w.Header().Set("Connection", "close")
+			if !vital[r.URL.Path] {
+				s.fail(w, r, fmt.Errorf("%w: %d are open", errConnections, s.connections))
+				return
+			}
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+// limitRate bounds the requests that one client's address sends within a
+// second; an IPv6 client is its /64.
+func (s *Server) limitRate(perSecond int) func(http.Handler) http.Handler {
+	return func(next http.Handler) http.Handler {
+		if perSecond == 0 {
+			return next
+		}
+		limited := httprate.Limit(perSecond, time.Second, httprate.WithKeyFuncs(httprate.KeyByIP),
+			httprate.WithLimitHandler(func(w http.ResponseWriter, r *http.Request) {
+				s.fail(w, r, fmt.Errorf("%w: more than %d within a second", errRate, perSecond))
+			}))(next)
+		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if vital[r.URL.Path] {
+				next.ServeHTTP(w, r)
+				return
+			}
+			limited.ServeHTTP(w, r)
+		})
+	}
+}
+
+// allowOrigins lets pages of these origins read answers and answers their
+// browsers' preflight requests; without any, no answer has a CORS header.
+func (s *Server) allowOrigins(origins []string) func(http.Handler) http.Handler {
+	if len(origins) == 0 {
+		return func(next http.Handler) http.Handler { return next }
+	}
+	return cors.Handler(cors.Options{
+		AllowedOrigins: origins,
+		AllowedMethods: []string{http.MethodGet, http.MethodHead, http.MethodPost, http.MethodDelete},
+		AllowedHeaders: []string{"Authorization", "Content-Type", "X-Request-ID"},
+		ExposedHeaders: []string{"Location", "Retry-After", "X-Request-ID"},
+		MaxAge:         600,
+	})
+}
+
+// originProtection trusts these origins beside the server's own. The error says
+// which is none.
+func originProtection(origins []string) (*http.CrossOriginProtection, error) {
+	protection := http.NewCrossOriginProtection()
+	for _, origin := range origins {
+		if err := protection.AddTrustedOrigin(origin); err != nil {
+			return nil, fmt.Errorf("allowed origin %q: want SCHEME://HOST[:PORT]: %w", origin, err)
+		}
+	}
+	return protection, nil
+}
+
 // checkOrigin refuses what a browser sends for a page of another origin, but
 // for GET and HEAD, which change nothing.
-func (s *Server) checkOrigin() func(http.Handler) http.Handler {
-	protection := http.NewCrossOriginProtection()
+func (s *Server) checkOrigin(protection *http.CrossOriginProtection) func(http.Handler) http.Handler {
 	return func(next http.Handler) http.Handler {
 		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			if err := protection.Check(r); err != nil {

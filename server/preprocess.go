@@ -13,7 +13,10 @@ import (
 // be open.
 func (h handlers) Preprocess(ctx context.Context, req api.PreprocessRequestObject) (api.PreprocessResponseObject, error) {
 	info := infoOf(ctx)
-	ctx, cancel := context.WithDeadline(ctx, info.start.Add(h.deadline))
+	ctx, cancel, err := h.withDeadline(ctx, req.Params.DeadlineMs)
+	if err != nil {
+		return nil, err
+	}
 	defer cancel()
 
 	session, err := h.store.acquire(ctx, value(req.Params.Model), h.store.target)
@@ -22,7 +25,7 @@ func (h handlers) Preprocess(ctx context.Context, req api.PreprocessRequestObjec
 	}
 	defer h.store.release(session)
 	info.model = session.entry.name
-	if err := h.admission.check(session); err != nil {
+	if err := h.admission.check(ctx, &session.lane); err != nil {
 		return nil, err
 	}
 	data, err := readImage(req.MultipartBody, info.body)

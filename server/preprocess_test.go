@@ -56,7 +56,7 @@ func TestPreprocess(t *testing.T) {
 	if n := f.done.get(); n != warm {
 		t.Errorf("%d runs, want none", n-warm)
 	}
-	if n := s.admission.inUse.Load(); n != 0 {
+	if n := s.admission.inUse(); n != 0 {
 		t.Errorf("%d tokens in use afterwards", n)
 	}
 	var file bytes.Buffer
@@ -128,7 +128,7 @@ func TestPreprocessWaits(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer s.store.release(session)
-	eventually(t, "waiting", func() bool { return session.waiting.Load() == 1 })
+	eventually(t, "waiting", func() bool { return s.admission.depth(&session.lane) == 1 })
 	if p := send(); p.Type != "/problems/queue-full" {
 		t.Errorf("with a full queue: %+v", p)
 	}

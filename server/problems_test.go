@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"edgevit/api"
+	"edgevit/backend"
 )
 
 // unsized hides the length of a body, so that it is sent in chunks.
@@ -199,6 +200,8 @@ func TestAnswers(t *testing.T) {
 		{name: "unavailable target", path: "/classify?target=fake:gpu", body: file, status: 503, slug: "target-unavailable", detail: "tried /dev/fake; plug one in"},
 		{name: "unsupported model", path: "/classify?target=fake:odd", body: file, status: 503, slug: "target-unsupported", detail: "head: Conv"},
 
+		{name: "deadline of nothing", path: "/classify?deadline_ms=0", body: file, status: 400, slug: "invalid-query", detail: "deadline_ms"},
+		{name: "deadline beyond the server's", path: "/classify?deadline_ms=99999999999", body: file, status: 200},
 		{name: "cross-site page", body: file, header: map[string]string{"Sec-Fetch-Site": "cross-site", "Origin": "https://evil.example"}, status: 403, slug: "cross-origin"},
 		{name: "page of an old browser", body: file, header: map[string]string{"Origin": "https://evil.example"}, status: 403, slug: "cross-origin"},
 		{name: "sandboxed page", body: file, header: map[string]string{"Origin": "null"}, status: 403, slug: "cross-origin"},
@@ -270,7 +273,7 @@ func TestAnswers(t *testing.T) {
 			}
 		})
 	}
-	if n := s.admission.inUse.Load(); n != 0 {
+	if n := s.admission.inUse(); n != 0 {
 		t.Errorf("%d tokens in use afterwards", n)
 	}
 	if !s.bodies.TryAcquire(maxBodies) {
@@ -312,7 +315,7 @@ func TestQueueFull(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer s.store.release(session)
-	eventually(t, "waiting", func() bool { return session.waiting.Load() == 2 })
+	eventually(t, "waiting", func() bool { return s.admission.depth(&session.lane) == 2 })
 	if body := string(read(t, s.get(t, "/metrics"))); !strings.Contains(body, `edgevit_queue_depth{model="demo",target="fake"} 2`) {
 		t.Error("the queue's depth is not in the metrics")
 	}
@@ -392,7 +395,7 @@ func TestDeadline(t *testing.T) {
 	}
 	check("first", <-results)
 	check("second", <-results)
-	if n := s.admission.inUse.Load(); n != 0 {
+	if n := s.admission.inUse(); n != 0 {
 		t.Errorf("%d tokens in use afterwards", n)
 	}
 
@@ -412,5 +415,79 @@ func TestDecodeDeadline(t *testing.T) {
 	resp := s.post(t, "", jpegFile(t))
 	if p := decode[api.Problem](t, resp); resp.StatusCode != 504 || p.Type != "/problems/decode-deadline" {
 		t.Errorf("got %d %+v, want 504 decode-deadline", resp.StatusCode, p)
+	}
+}
+
+func TestRateLimit(t *testing.T) {
+	s := newServer(t, nil, &fake{}, func(c *Config) { c.Rate = 3 })
+	send := func(path, address string) *http.Response {
+		r := httptest.NewRequest(http.MethodGet, path, nil)
+		r.RemoteAddr = address
+		return s.do(t, r)
+	}
+	// The window may turn over meanwhile, so that up to twice as many pass.
+	passed, refused := 0, 0
+	for range 20 {
+		resp := send("/models", "192.0.2.1:1234")
+		if resp.StatusCode == 200 {
+			passed++
+			continue
+		}
+		refused++
+		if p := decode[api.Problem](t, resp); resp.StatusCode != 429 || p.Type != "/problems/rate-limit" || resp.Header.Get("Retry-After") == "" {
+			t.Fatalf("got %d %+v, Retry-After %q; want 429 rate-limit", resp.StatusCode, p, resp.Header.Get("Retry-After"))
+		}
+	}
+	if passed < 3 || passed > 6 {
+		t.Errorf("%d of 20 passed, want 3, or 6 where a second ends meanwhile", passed)
+	}
+	for _, c := range []struct{ path, address string }{{"/models", "192.0.2.2:1234"}, {"/livez", "192.0.2.1:1"}, {"/readyz", "192.0.2.1:1"}, {"/metrics", "192.0.2.1:1"}} {
+		if resp := send(c.path, c.address); resp.StatusCode != 200 {
+			t.Errorf("%s from %s: %d, want 200", c.path, c.address, resp.StatusCode)
+		}
+	}
+}
+
+// TestAllowedOrigins: a page of an origin that the operator trusts may use the
+// service, one of another may not; without any there are no CORS headers.
+func TestAllowedOrigins(t *testing.T) {
+	const trusted = "https://app.example"
+	for _, c := range []struct {
+		name, method, origin string
+		allowed              []string
+		status               int
+		header               string // Access-Control-Allow-Origin
+	}{
+		{"off by default", "POST", trusted, nil, 403, ""},
+		{"off by default, reading", "GET", trusted, nil, 200, ""},
+		{"off by default, preflight", "OPTIONS", trusted, nil, 405, ""},
+		{"trusted", "POST", trusted, []string{trusted}, 200, trusted},
+		{"trusted, preflight", "OPTIONS", trusted, []string{trusted}, 200, trusted},
+		{"another", "POST", "https://evil.example", []string{trusted}, 403, ""},
+		{"another, preflight", "OPTIONS", "https://evil.example", []string{trusted}, 200, ""},
+		{"another port", "POST", trusted + ":8443", []string{trusted}, 403, ""},
+	} {
+		s := newServer(t, nil, &fake{}, func(config *Config) { config.AllowedOrigins = c.allowed })
+		path := "/classify"
+		if c.method == "GET" {
+			path = "/models"
+		}
+		r := httptest.NewRequest(c.method, path, bytes.NewReader(jpegFile(t)))
+		r.Header.Set("Origin", c.origin)
+		r.Header.Set("Sec-Fetch-Site", "cross-site")
+		if c.method == "OPTIONS" {
+			r.Header.Set("Access-Control-Request-Method", "POST")
+		}
+		resp := s.do(t, r)
+		if got := resp.Header.Get("Access-Control-Allow-Origin"); resp.StatusCode != c.status || got != c.header {
+			t.Errorf("%s: %d, allows %q; want %d, %q", c.name, resp.StatusCode, got, c.status, c.header)
+		}
+	}
+	var registry backend.Registry
+	registry.Register(&fake{})
+	for _, origin := range []string{"app.example", "https://app.example/path", "*"} {
+		if _, err := New(Config{Registry: &registry, DefaultTarget: "fake", Demo: tinyModel, AllowedOrigins: []string{origin}}); err == nil || !strings.Contains(err.Error(), origin) {
+			t.Errorf("origin %q: %v, want an error that names it", origin, err)
+		}
 	}
 }

@@ -41,14 +41,14 @@ func (h handlers) ProfileModel(ctx context.Context, req api.ProfileModelRequestO
 	}
 	defer h.store.release(session)
 	info.model, info.target = session.entry.name, target.String()
-	if err := h.admission.check(session); err != nil {
+	if err := h.admission.check(ctx, &h.admission.measured); err != nil {
 		return nil, err
 	}
 	classifier, err := session.wait(ctx)
 	if err != nil {
 		return nil, err
 	}
-	release, err := h.admission.acquire(ctx, session, classifier.Threads())
+	release, err := h.admission.acquire(ctx, &h.admission.measured, classifier.Threads())
 	if err != nil {
 		return nil, err
 	}

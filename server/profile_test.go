@@ -25,7 +25,7 @@ func TestProfile(t *testing.T) {
 	if macs != m.MACs() || math.Abs(share-1) > 1e-6 {
 		t.Errorf("the steps have %d MACs, want %d; shares sum to %v", macs, m.MACs(), share)
 	}
-	if n := s.admission.inUse.Load(); n != 0 {
+	if n := s.admission.inUse(); n != 0 {
 		t.Errorf("%d CPU tokens are still in use", n)
 	}
 	for path, want := range map[string]string{

@@ -1,13 +1,13 @@
 package server
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"errors"
 	"io"
 	"net"
 	"net/http"
-	"os"
 	"strings"
 	"testing"
 	"time"
@@ -139,33 +139,42 @@ func TestSlowBody(t *testing.T) {
 	}
 }
 
+// TestConnections: beyond the limit a connection learns how the server is, and
+// is told to come again for all else.
 func TestConnections(t *testing.T) {
 	s := newServer(t, nil, &fake{}, func(c *Config) { c.Connections = 1 })
 	url, _, _ := serve(t, s)
-	dial := func() net.Conn {
+	get := func(path string) (*http.Response, net.Conn) {
 		conn, err := net.Dial("tcp", strings.TrimPrefix(url, "http://"))
 		if err != nil {
 			t.Fatal(err)
 		}
 		t.Cleanup(func() { conn.Close() })
 		conn.SetDeadline(time.Now().Add(10 * time.Second))
-		io.WriteString(conn, "GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n")
-		return conn
+		io.WriteString(conn, "GET "+path+" HTTP/1.1\r\nHost: localhost\r\n\r\n")
+		resp, err := http.ReadResponse(bufio.NewReader(conn), nil)
+		if err != nil {
+			t.Fatalf("%s: %v", path, err)
+		}
+		return resp, conn
 	}
-	answered := func(conn net.Conn) error { _, err := io.ReadFull(conn, make([]byte, 12)); return err }
-	first := dial()
-	if err := answered(first); err != nil {
-		t.Fatal(err)
+	resp, only := get("/models")
+	if resp.StatusCode != 200 {
+		t.Fatalf("the only connection: %d", resp.StatusCode)
 	}
-	second := dial()
-	second.SetReadDeadline(time.Now().Add(100 * time.Millisecond))
-	if err := answered(second); !errors.Is(err, os.ErrDeadlineExceeded) {
-		t.Fatalf("a second connection beside the only one: %v, want no answer", err)
+	for path := range vital {
+		if resp, _ := get(path); resp.StatusCode != 200 || !resp.Close {
+			t.Errorf("%s on a spare connection: %d, closed %v; want 200 and its end", path, resp.StatusCode, resp.Close)
+		}
 	}
-	first.Close()
-	second.SetReadDeadline(time.Now().Add(10 * time.Second))
-	if err := answered(second); err != nil {
-		t.Errorf("after the first is closed: %v", err)
+	resp, _ = get("/models")
+	if body := string(read(t, resp)); resp.StatusCode != 503 || !strings.Contains(body, "/problems/too-many-connections") || resp.Header.Get("Retry-After") != "1" || !resp.Close {
+		t.Errorf("/models on a spare connection: %d %s, Retry-After %q, closed %v", resp.StatusCode, body, resp.Header.Get("Retry-After"), resp.Close)
+	}
+	only.Close()
+	eventually(t, "closed", func() bool { return s.open.Load() == 0 })
+	if resp, _ := get("/models"); resp.StatusCode != 200 || resp.Close {
+		t.Errorf("after the others are closed: %d, closed %v", resp.StatusCode, resp.Close)
 	}
 }
 

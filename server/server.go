@@ -78,9 +78,26 @@ type Config struct {
 	Runtimes string
 	// Queue is how many requests may wait for a session; 0: 64.
 	Queue int
+	// MaxWait is the longest that a request may be expected to wait for its
+	// turn; 0: 5 s.
+	MaxWait time.Duration
+	// Memory is the budget of open sessions in bytes: those that were not used
+	// for the longest time make room for others; 0: no bound.
+	Memory int64
+	// ModelsBytes is the most that checkpoints in ModelsDir may have together
+	// for another to be taken in; 0: no bound.
+	ModelsBytes int64
+	// Rate is how many requests a second one client's address may send, but for
+	// those that ask how the server is; 0: no bound.
+	Rate int
+	// AllowedOrigins are the origins of web pages, such as
+	// https://example.org, that may use the service from a browser beside its
+	// own.
+	AllowedOrigins []string
 	// Deadline of a request from its header to its answer; 0: 30 s.
 	Deadline time.Duration
-	// Connections at most are served at once; others wait; 0: 2048.
+	// Connections at most are served at once; beyond them a few are told to come
+	// again, or how the server is; 0: 2048.
 	Connections int
 	// AllowedHosts are names in a request's Host beside IP addresses and
 	// loopback names, which always pass.
@@ -110,6 +127,7 @@ type Server struct {
 	metrics     *metrics
 	runtimes    browserRuntimes
 
+	open     atomic.Int64 // connections
 	router   *chi.Mux
 	initial  []*entry // found by New, loaded by Start
 	draining atomic.Bool
@@ -150,7 +168,7 @@ func New(c Config) (*Server, error) {
 		exports:     semaphore.NewWeighted(maxExports),
 		traces:      semaphore.NewWeighted(1),
 		runtimes:    browserRuntimes{folder: c.Runtimes, sums: map[string]fileSum{}},
-		admission:   newAdmission(runtime.GOMAXPROCS(0), cmp.Or(c.Queue, 64)),
+		admission:   newAdmission(runtime.GOMAXPROCS(0), cmp.Or(c.Queue, 64), cmp.Or(c.MaxWait, 5*time.Second)),
 	}
 	if c.Token != "" {
 		if len(c.Token) < minToken {
@@ -164,7 +182,7 @@ func New(c Config) (*Server, error) {
 	}
 	s.store = &store{
 		dir: c.ModelsDir, demo: c.Demo, wantDefault: c.DefaultModel, target: target, threads: c.Threads,
-		registry: c.Registry, admission: s.admission, log: c.Log,
+		registry: c.Registry, admission: s.admission, log: c.Log, memory: c.Memory, quota: c.ModelsBytes,
 		open:    func(path string) (*model.Model, error) { return model.Open(path, model.Sidecar{}) },
 		entries: map[string]*entry{},
 	}
@@ -182,7 +200,11 @@ func New(c Config) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	s.router = s.routes(page)
+	protection, err := originProtection(c.AllowedOrigins)
+	if err != nil {
+		return nil, err
+	}
+	s.router = s.routes(page, s.limitRate(c.Rate), s.allowOrigins(c.AllowedOrigins), s.checkOrigin(protection))
 	return s, nil
 }
 
@@ -201,9 +223,9 @@ func routeOf(r *http.Request) string {
 	return method + " " + chi.RouteContext(r.Context()).RoutePattern()
 }
 
-func (s *Server) routes(page map[string]*webFile) *chi.Mux {
+func (s *Server) routes(page map[string]*webFile, rate, origins, origin func(http.Handler) http.Handler) *chi.Mux {
 	r := chi.NewRouter()
-	r.Use(s.observe, s.limitReading, secureHeaders, s.checkHost, s.checkOrigin(), middleware.GetHead)
+	r.Use(s.observe, s.limitReading, secureHeaders, s.checkCrowd, s.checkHost, rate, origins, origin, middleware.GetHead)
 	r.NotFound(s.notFound)
 	r.MethodNotAllowed(s.methodNotAllowed)
 	for path, file := range page {
@@ -263,10 +285,12 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 		WriteTimeout:      s.deadline + writeMargin, // a client that does not read its answer
 		MaxHeaderBytes:    maxHeaderBytes - 4096,    // net/http adds 4096
 		BaseContext:       func(net.Listener) context.Context { return requests },
+		ConnContext:       s.countConnection,
+		ConnState:         s.uncountConnection,
 		ErrorLog:          zap.NewStdLog(s.log),
 	}
 	failed := make(chan error, 1)
-	go func() { failed <- srv.Serve(netutil.LimitListener(l, s.connections)) }()
+	go func() { failed <- srv.Serve(netutil.LimitListener(l, s.connections+spareConnections)) }()
 	select {
 	case err := <-failed:
 		return fmt.Errorf("serve %s: %w", l.Addr(), err)

@@ -45,6 +45,8 @@ type store struct {
 	registry    *backend.Registry
 	admission   *admission
 	log         *zap.Logger
+	memory      int64 // bytes of open sessions; 0: no bound
+	quota       int64 // bytes of checkpoints in dir; 0: no bound
 	// open reads a checkpoint; tests replace it.
 	open func(path string) (*model.Model, error)
 
@@ -76,7 +78,9 @@ type entry struct {
 	name  string
 	file  string // base name; empty if it is not from the folder
 	stamp stamp
-	load  func() (*model.Model, error)
+	// An irregular file is not read: a pipe, for one, would be waited for.
+	irregular bool
+	load      func() (*model.Model, error)
 
 	// loaded is closed when model and err are set.
 	loaded chan struct{}
@@ -101,11 +105,13 @@ type session struct {
 	opened     chan struct{}
 	classifier *backend.Classifier
 	err        error
-	waiting    atomic.Int64 // requests in its queue
+	lane       lane
 
 	// Under the store's mu: a retired session is closed by its last user.
 	users   int
 	retired bool
+	used    time.Time // when its last user was done
+	bytes   int64     // of the store's memory, from before it opens on
 }
 
 // invalidModel is a checkpoint that cannot be served.
@@ -144,6 +150,11 @@ func (st *store) look() ([]*entry, error) {
 		}
 		checkpoints++
 		e := st.fileEntry(f.Name())
+		if e.irregular {
+			e.fail("it is neither a regular file nor a link to one")
+			unserved = append(unserved, e)
+			continue
+		}
 		other, clash := found[e.name]
 		if clash && st.serves(e.file) { // what is served already keeps its name
 			found[e.name] = e
@@ -220,7 +231,7 @@ func (st *store) fileEntry(file string) *entry {
 	e := newEntry(model.ServedName(file), func() (*model.Model, error) { return st.open(path) })
 	e.file = file
 	if info, err := os.Stat(path); err == nil {
-		e.stamp.size, e.stamp.time = info.Size(), info.ModTime().UnixNano()
+		e.stamp.size, e.stamp.time, e.irregular = info.Size(), info.ModTime().UnixNano(), !info.Mode().IsRegular()
 	}
 	if info, err := os.Stat(strings.TrimSuffix(path, filepath.Ext(path)) + ".json"); err == nil {
 		e.stamp.sidecarSize, e.stamp.sidecarTime = info.Size(), info.ModTime().UnixNano()
@@ -493,7 +504,7 @@ func (st *store) sessions(e *entry, targets []backend.Target) []*session {
 func (st *store) session(e *entry, t backend.Target) *session {
 	s := e.sessions[t]
 	if s == nil {
-		s = &session{entry: e, target: t, opened: make(chan struct{})}
+		s = &session{entry: e, target: t, opened: make(chan struct{}), lane: lane{name: fmt.Sprintf("%s on %s", e.name, t)}}
 		e.sessions[t] = s
 		st.use(s)
 		go st.openSession(s)
@@ -534,19 +545,67 @@ func (st *store) openSession(s *session) {
 }
 
 func (st *store) openWarm(s *session) (*backend.Classifier, error) {
-	g := s.entry.model.Graph
-	c, err := st.registry.Open(st.ctx, s.target.String(), g, backend.Options{Threads: st.threads})
-	if err != nil {
+	if err := st.reserve(s, s.entry.model.WeightBytes()); err != nil {
 		return nil, err
 	}
-	if err := st.warm(s, c); err != nil {
-		return nil, errors.Join(fmt.Errorf("first run: %w", err), c.Close())
+	c, err := st.registry.Open(st.ctx, s.target.String(), s.entry.model.Graph, backend.Options{Threads: st.threads})
+	if err == nil {
+		if err = st.warm(s, c); err != nil {
+			err = errors.Join(fmt.Errorf("first run: %w", err), c.Close())
+		}
+	}
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	if err != nil {
+		s.bytes = 0
+		return nil, err
+	}
+	if d := c.Describe(); d.WeightBytes > 0 {
+		s.bytes = d.WeightBytes + d.ArenaBytes
 	}
 	return c, nil
 }
 
+// reserve takes memory for a session that is to be opened. Idle sessions make
+// room, the one that was not used for the longest time first; the default one
+// stays.
+func (st *store) reserve(s *session, bytes int64) error {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	for st.memory > 0 {
+		held, idlest := st.held()
+		if held+bytes <= st.memory {
+			break
+		}
+		if idlest == nil {
+			return fmt.Errorf("%w: %s would take %d bytes of the %d for open models, %d of which are in use", errMemory, s.lane.name, bytes, st.memory, held)
+		}
+		st.log.Info("session closed to make room", zap.String("model", idlest.entry.name), zap.Stringer("target", idlest.target))
+		delete(idlest.entry.sessions, idlest.target)
+		idlest.retired = true
+		st.closeUnused(idlest)
+	}
+	s.bytes = bytes
+	return nil
+}
+
+// held is the memory of all sessions, and the session that may be closed
+// first, nil where there is none. The caller holds mu.
+func (st *store) held() (bytes int64, idlest *session) {
+	for _, e := range st.entries {
+		for _, s := range e.sessions {
+			bytes += s.bytes
+			idle := s.users == 0 && s.isOpen() && !(e.name == st.defaultName && s.target == st.target)
+			if idle && (idlest == nil || s.used.Before(idlest.used)) {
+				idlest = s
+			}
+		}
+	}
+	return bytes, idlest
+}
+
 func (st *store) warm(s *session, c *backend.Classifier) error {
-	release, err := st.admission.acquire(st.ctx, s, c.Threads())
+	release, err := st.admission.acquireAnyway(st.ctx, &s.lane, c.Threads())
 	if err != nil {
 		return err
 	}
@@ -570,6 +629,7 @@ func (st *store) release(s *session) {
 	st.mu.Lock()
 	defer st.mu.Unlock()
 	s.users--
+	s.used = time.Now()
 	st.closeUnused(s)
 }
 

@@ -3,11 +3,13 @@ package server
 import (
 	"errors"
 	"net/http"
+	"os/exec"
 	"path/filepath"
 	"runtime"
 	"strings"
 	"testing"
 
+	"edgevit/api"
 	"edgevit/model"
 )
 
@@ -55,5 +57,76 @@ func TestWeightsAreReadAgain(t *testing.T) {
 	writeFiles(t, s.store.dir, files{"a.pth": "broken"})
 	if _, err = m.Graph.Full(); !errors.Is(err, errCheckpoint) || strings.Contains(err.Error(), filepath.Dir(s.store.dir)) {
 		t.Errorf("a broken file in its place: %v", err)
+	}
+}
+
+// TestMemoryBudget: a session that was not used for the longest time makes room
+// for another; those in use and the default one stay.
+func TestMemoryBudget(t *testing.T) {
+	// A session takes 84 bytes of weights before it opens, and the 579 that its
+	// runtime tells from then on.
+	f := &fake{gate: make(chan struct{}, 100)}
+	s := newServer(t, files{"a.pth": "ok 1", "b.pth": "ok 2", "c.pth": "ok 3"}, f, func(c *Config) {
+		c.DefaultModel, c.Memory = "a", 2*579+50
+	})
+	file := jpegFile(t)
+	open := func() string {
+		var names []string
+		for _, name := range []string{"a", "b", "c"} {
+			e, err := s.store.find(name)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, session := range s.store.openSessions(e) {
+				names = append(names, name+" on "+session.target.String())
+				s.store.release(session)
+			}
+		}
+		return strings.Join(names, ", ")
+	}
+	for _, c := range []struct{ query, open string }{
+		{"?model=b", "a on fake, b on fake"},
+		{"?model=c", "a on fake, c on fake"},
+		{"?model=a&target=fake:int8", "a on fake, a on fake:int8"},
+		{"", "a on fake, a on fake:int8"},
+		{"?model=b", "a on fake, b on fake"},
+	} {
+		f.gate <- struct{}{}
+		if resp := s.post(t, c.query, file); resp.StatusCode != 200 {
+			t.Fatalf("%s: %d %s", c.query, resp.StatusCode, read(t, resp))
+		}
+		if got := open(); got != c.open {
+			t.Errorf("after %q open are %s, want %s", c.query, got, c.open)
+		}
+	}
+	eventually(t, "closed", func() bool { return f.closed.get() == 3 })
+
+	busy := make(chan int)
+	go func() { busy <- s.post(t, "?model=b", file).StatusCode }()
+	eventually(t, "running", func() bool { return f.running.get() == 1 })
+	resp := s.post(t, "?model=c", file)
+	if p := decode[api.Problem](t, resp); resp.StatusCode != 503 || p.Type != "/problems/memory-budget" || resp.Header.Get("Retry-After") != "1" {
+		t.Errorf("while b is in use: %d %+v, Retry-After %q", resp.StatusCode, p, resp.Header.Get("Retry-After"))
+	}
+	f.gate <- struct{}{}
+	if status := <-busy; status != 200 {
+		t.Errorf("the one in use: %d", status)
+	}
+	f.gate <- struct{}{}
+	if resp := s.post(t, "?model=c", file); resp.StatusCode != 200 {
+		t.Errorf("once b is idle: %d %s", resp.StatusCode, read(t, resp))
+	}
+}
+
+// TestIrregularFile: a pipe in the models folder, which would be read for ever,
+// is listed as failed, and the rest is served.
+func TestIrregularFile(t *testing.T) {
+	folder := t.TempDir()
+	if err := exec.Command("mkfifo", filepath.Join(folder, "pipe.pth")).Run(); err != nil {
+		t.Skip("no mkfifo:", err)
+	}
+	s := newServer(t, files{"a.pth": "ok"}, &fake{}, func(c *Config) { c.ModelsDir, c.DefaultModel = folder, "a" })
+	if body := string(read(t, s.get(t, "/models"))); !strings.Contains(body, "neither a regular file") {
+		t.Errorf("models: %s", body)
 	}
 }

@@ -32,7 +32,27 @@ const (
 	transferTime = 10 * time.Minute
 )
 
-var uploadName = regexp.MustCompile(`^[a-z0-9][a-z0-9._-]{0,63}$`)
+var (
+	uploadName = regexp.MustCompile(`^[a-z0-9]([a-z0-9._-]{0,62}[a-z0-9_-])?$`)
+	// deviceName is what Windows takes for a device, whatever the extension
+	// ("Naming Files, Paths, and Namespaces", Win32 documentation).
+	deviceName = regexp.MustCompile(`^(con|prn|aux|nul|com[0-9]|lpt[0-9])(\.|$)`)
+)
+
+// checkUploadName says what is wrong with a name that a model should get. It is
+// to be a file's name on every system, one that no other case of letters or
+// extension gives again.
+func checkUploadName(name string) error {
+	switch {
+	case !uploadName.MatchString(name):
+		return fmt.Errorf("%w: name is %q, want 1 to 64 of a-z 0-9 . _ -, the first a letter or digit, the last no dot", errQuery, clip(name, 100))
+	case deviceName.MatchString(name):
+		return fmt.Errorf("%w: name is %q, which some systems take for a device", errQuery, name)
+	case model.IsCheckpoint(name), filepath.Ext(name) == ".json":
+		return fmt.Errorf("%w: name is %q, want it without the file's extension", errQuery, name)
+	}
+	return nil
+}
 
 // UploadModel takes a checkpoint in. checkToken has let the request pass.
 func (h handlers) UploadModel(ctx context.Context, req api.UploadModelRequestObject) (api.UploadModelResponseObject, error) {
@@ -40,8 +60,8 @@ func (h handlers) UploadModel(ctx context.Context, req api.UploadModelRequestObj
 	ctx, cancel := context.WithDeadline(ctx, info.start.Add(h.transfer))
 	defer cancel()
 	name := req.Params.Name
-	if !uploadName.MatchString(name) {
-		return nil, fmt.Errorf("%w: name is %q, want 1 to 64 of a-z 0-9 . _ -, the first a letter or digit", errQuery, clip(name, 100))
+	if err := checkUploadName(name); err != nil {
+		return nil, err
 	}
 	info.model = name
 	if !h.uploads.TryAcquire(1) {
@@ -87,7 +107,7 @@ func (st *store) add(ctx context.Context, name string, receive func(io.Writer) e
 		return nil, fmt.Errorf("%w: the server was started without one", errStorage)
 	}
 	st.scanning.Lock()
-	err := st.free(name)
+	err := st.free(name, 0)
 	st.scanning.Unlock()
 	if err != nil {
 		return nil, err
@@ -145,7 +165,11 @@ func (st *store) place(path, name string, m *model.Model) (*entry, error) {
 	if st.ctx.Err() != nil {
 		return nil, errClosing
 	}
-	if err := st.free(name); err != nil {
+	info, err := os.Stat(path)
+	if err != nil {
+		return nil, storageError(err)
+	}
+	if err := st.free(name, info.Size()); err != nil {
 		return nil, err
 	}
 	// Unlike a rename, a link never overwrites.
@@ -157,8 +181,10 @@ func (st *store) place(path, name string, m *model.Model) (*entry, error) {
 	}
 	st.syncFolder()
 	e := st.fileEntry(file)
-	e.model = m
+	st.latest.Store(m)
+	e.model = st.lean(e, m)
 	close(e.loaded)
+	st.tidyLater()
 	st.mu.Lock()
 	st.entries[name] = e
 	st.mu.Unlock()
@@ -167,8 +193,9 @@ func (st *store) place(path, name string, m *model.Model) (*entry, error) {
 	return e, nil
 }
 
-// free says whether an upload may have the name. The caller holds scanning.
-func (st *store) free(name string) error {
+// free says whether an upload of that many bytes may have the name. The caller
+// holds scanning.
+func (st *store) free(name string, bytes int64) error {
 	files, err := model.List(st.dir)
 	if err != nil {
 		return storageError(err)
@@ -177,6 +204,15 @@ func (st *store) free(name string) error {
 		if f.Name == name {
 			return fmt.Errorf("%w: %s is %s; delete it first, or choose another name", errNameTaken, name, filepath.Base(f.Path))
 		}
+	}
+	total := bytes
+	for _, f := range files {
+		if info, err := os.Stat(f.Path); err == nil {
+			total += info.Size()
+		}
+	}
+	if st.quota > 0 && total > st.quota {
+		return fmt.Errorf("%w: the checkpoints of the folder would have %d bytes together, at most %d", errModelsFull, total, st.quota)
 	}
 	if len(files) >= maxModels {
 		return fmt.Errorf("%w: the folder holds %d checkpoints", errModelsFull, len(files))

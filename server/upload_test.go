@@ -160,6 +160,11 @@ func TestUploadAnswers(t *testing.T) {
 		{name: "hidden", query: "?name=.birds", status: 400, slug: "invalid-query", detail: "the first a letter or digit"},
 		{name: "random", query: "?name=random:xxs", status: 400, slug: "invalid-query"},
 		{name: "line break", query: "?name=a%0A", status: 400, slug: "invalid-query"},
+		{name: "dot at the end", query: "?name=birds.", status: 400, slug: "invalid-query", detail: "the last no dot"},
+		{name: "device", query: "?name=con", status: 400, slug: "invalid-query", detail: "device"},
+		{name: "device with an extension", query: "?name=lpt1.v2", status: 400, slug: "invalid-query", detail: "device"},
+		{name: "extension of a checkpoint", query: "?name=birds.pth", status: 400, slug: "invalid-query", detail: "extension"},
+		{name: "extension of a sidecar", query: "?name=birds.json", status: 400, slug: "invalid-query", detail: "extension"},
 		{name: "65 characters", query: "?name=" + strings.Repeat("x", 65), status: 400, slug: "invalid-query"},
 		{name: "unknown parameter", query: "?name=x&format=pth", status: 400, slug: "invalid-query"},
 		{name: "empty body", body: " ", reader: strings.NewReader(""), status: 400, slug: "empty-body", detail: "checkpoint"},
@@ -248,6 +253,19 @@ func TestUploadFull(t *testing.T) {
 	s.remove(t, "m7")
 	if resp := s.upload(t, "?name=new", []byte("ok")); resp.StatusCode != 201 {
 		t.Errorf("after one is removed: %d %s", resp.StatusCode, read(t, resp))
+	}
+}
+
+func TestUploadQuota(t *testing.T) {
+	s := newUploadServer(t, files{"one.pth": "ok 1"}, &fake{}, func(c *Config) { c.ModelsBytes = 10 })
+	if p := decode[api.Problem](t, s.upload(t, "?name=new", []byte("ok 2345"))); p.Type != "/problems/models-full" || p.Status != 409 || !strings.Contains(p.Detail, "11 bytes together, at most 10") {
+		t.Errorf("11 bytes in all: %+v, want 409 models-full", p)
+	}
+	if got, want := s.folder(t), []string{"one.pth"}; !slices.Equal(got, want) {
+		t.Errorf("folder %v, want %v", got, want)
+	}
+	if resp := s.upload(t, "?name=new", []byte("ok 234")); resp.StatusCode != 201 {
+		t.Errorf("10 bytes in all: %d %s", resp.StatusCode, read(t, resp))
 	}
 }
 
