@@ -125,7 +125,27 @@ func init() { // a literal would be an initialisation cycle through Sniff
 // Decode reads an image: its first frame, if it is animated. Claims are checked
 // before memory is taken for them, and no input makes it panic. Trailing bytes
 // are ignored.
-func Decode(ctx context.Context, data []byte, l Limits) (im *Image, err error) {
+func Decode(ctx context.Context, data []byte, l Limits) (*Image, error) {
+	p, err := Open(data, l)
+	if err != nil {
+		return nil, err
+	}
+	return p.Decode(ctx)
+}
+
+// Pending is an image of which the header has been read, and checked.
+type Pending struct {
+	header
+	limits Limits
+	bytes  int // of the file
+}
+
+// Memory is the most that decoding takes, in bytes, as far as the header tells.
+// Whoever decodes many images at once takes it from a budget first.
+func (p *Pending) Memory() int64 { return p.memory }
+
+// Open reads an image's header. It takes no memory worth counting.
+func Open(data []byte, l Limits) (p *Pending, err error) {
 	if len(data) == 0 {
 		return nil, fail(ErrEmpty, "the image is empty")
 	}
@@ -139,13 +159,7 @@ func Decode(ctx context.Context, data []byte, l Limits) (im *Image, err error) {
 	if !supported {
 		return nil, fail(ErrUnsupportedFormat, "%s images are not supported; send JPEG, PNG, WebP, GIF, BMP or TIFF", displayName(format))
 	}
-	defer func() {
-		if p := recover(); p != nil { // a decoder's bug, met by hostile bytes
-			im, err = nil, fail(ErrDamaged, "%s: the decoder failed: %v", format, p)
-		}
-	}()
-
-	deadline := time.Now().Add(l.DecodeTime)
+	defer notWithPanic(format, &err)
 	h, err := headers[format](data, l)
 	if err != nil {
 		return nil, err
@@ -155,14 +169,27 @@ func Decode(ctx context.Context, data []byte, l Limits) (im *Image, err error) {
 		return nil, fail(ErrTooLarge, "%s: decoding %d x %d pixels of this kind may take %d MiB of memory, the limit is %d MiB",
 			format, h.Width, h.Height, h.memory>>20, l.DecodeBytes>>20)
 	}
-	makeRoom(h.memory, l.DecodeBytes)
+	return &Pending{h, l, len(data)}, nil
+}
 
-	f := &feed{ctx: ctx, deadline: deadline, data: h.input}
-	pixels, err := h.decode(f)
-	if err != nil {
-		return nil, explain(err, f, h, len(data))
+// notWithPanic makes a panic the error of the function that defers it: a
+// decoder's bug, met by hostile bytes.
+func notWithPanic(format string, err *error) {
+	if p := recover(); p != nil {
+		*err = fail(ErrDamaged, "%s: the decoder failed: %v", format, p)
 	}
-	return &Image{Info: h.Info, pixels: pixels, at: h.at, canvas: h.canvas}, nil
+}
+
+// Decode decodes the image, within the limits that it was opened with.
+func (p *Pending) Decode(ctx context.Context) (im *Image, err error) {
+	defer notWithPanic(p.Format, &err)
+	makeRoom(p.memory, p.limits.DecodeBytes)
+	f := &feed{ctx: ctx, deadline: time.Now().Add(p.limits.DecodeTime), data: p.input}
+	pixels, err := p.decode(f)
+	if err != nil {
+		return nil, explain(err, f, p.header, p.bytes)
+	}
+	return &Image{Info: p.Info, pixels: pixels, at: p.at, canvas: p.canvas}, nil
 }
 
 // explain turns a decoder's error into one of ours.

@@ -19,8 +19,17 @@ import (
 	"edgevit/preprocess"
 )
 
-// maxBodies is the memory for the bodies of all requests in progress, in bytes.
+// maxBodies is the most memory for the bodies of all requests in progress, in
+// bytes.
 const maxBodies = 256 << 20
+
+// budget is an amount of memory that many take parts of, without waiting.
+type budget struct {
+	*semaphore.Weighted
+	bytes int64
+}
+
+func newBudget(bytes int64) budget { return budget{semaphore.NewWeighted(bytes), bytes} }
 
 // decoders undo a Content-Encoding (RFC 9110 section 8.4.1; deflate is zlib's
 // format).
@@ -51,13 +60,13 @@ func (s *Server) prepareBody(next http.Handler) http.Handler {
 		}
 		media := contentType(r.Header.Get("Content-Type"))
 		infoOf(r.Context()).form = strings.HasPrefix(r.Header.Get("Content-Type"), "application/x-www-form-urlencoded")
-		limit, wait, budget := s.limits.Bytes, s.deadline, s.bodies
+		limit, wait, memory := s.limits.Bytes, s.deadline, &s.bodies
 		if routeOf(r) == uploadRoute {
 			if media != octetStream {
 				s.fail(w, r, fmt.Errorf("%w: send the checkpoint itself: curl --data-binary @net.pth", errMultipart))
 				return
 			}
-			limit, wait, budget = s.checkpoints, s.transfer, nil
+			limit, wait, memory = s.checkpoints, s.transfer, nil
 			extendDeadlines(w, infoOf(r.Context()).start.Add(s.transfer))
 		}
 		if r.ContentLength > limit {
@@ -68,7 +77,7 @@ func (s *Server) prepareBody(next http.Handler) http.Handler {
 			raw:    http.MaxBytesReader(w, r.Body, limit),
 			decode: decode,
 			limit:  limit,
-			budget: budget,
+			budget: memory,
 			wait:   wait,
 			read: func() {
 				// Without limitReading's deadline again, net/http watches for a
@@ -105,7 +114,7 @@ type body struct {
 	raw    io.ReadCloser // at most limit bytes
 	decode func(io.Reader) (io.Reader, error)
 	limit  int64
-	budget *semaphore.Weighted // nil: the body is not kept in memory
+	budget *budget // nil: the body is not kept in memory
 	wait   time.Duration
 	read   func() // called when the body is read to its end
 
@@ -137,7 +146,7 @@ func (b *body) Read(p []byte) (int, error) {
 	}
 	if n > 0 && b.budget != nil {
 		if !b.budget.TryAcquire(int64(n)) {
-			return 0, fmt.Errorf("%w: those in progress hold %d bytes", errOverloaded, maxBodies)
+			return 0, fmt.Errorf("%w: those in progress hold %d bytes", errOverloaded, b.budget.bytes)
 		}
 		b.held += int64(n)
 	}

@@ -147,10 +147,11 @@ func (h handlers) infer(ctx context.Context, s *session, c *backend.Classifier, 
 	defer release()
 	lap(&r.timing.QueueMs)
 
-	image, err := preprocess.Decode(ctx, data, h.limits)
+	image, free, err := h.decode(ctx, data)
 	if err != nil {
 		return nil, err
 	}
+	defer free()
 	r.image = image.Info
 	lap(&r.timing.DecodeMs)
 
@@ -168,6 +169,25 @@ func (h handlers) infer(ctx context.Context, s *session, c *backend.Classifier, 
 	}
 	lap(&r.timing.InferenceMs)
 	return &r, checkFinite(s, r.logits)
+}
+
+// decode decodes an image once there is memory for its pixels; free gives that
+// back when they are used up.
+func (s *Server) decode(ctx context.Context, data []byte) (image *preprocess.Image, free func(), err error) {
+	pending, err := preprocess.Open(data, s.limits)
+	if err != nil {
+		return nil, nil, err
+	}
+	memory := pending.Memory()
+	if err := s.pixels.Acquire(ctx, memory); err != nil {
+		return nil, nil, fmt.Errorf("waiting for %d bytes to decode into: %w", memory, err)
+	}
+	free = func() { s.pixels.Release(memory) }
+	if image, err = pending.Decode(ctx); err != nil {
+		free()
+		return nil, nil, err
+	}
+	return image, free, nil
 }
 
 func checkFinite(s *session, logits []float32) error {

@@ -179,10 +179,11 @@ func (h handlers) prepareInput(ctx context.Context, s *session, data []byte, inp
 	}
 	defer release()
 	begin := time.Now()
-	image, err := preprocess.Decode(ctx, data, h.limits)
+	image, free, err := h.decode(ctx, data)
 	if err != nil {
 		return api.Image{}, err
 	}
+	defer free()
 	decoded := time.Now()
 	if err := image.Tensor(preprocess.Spec(s.entry.model.Preprocess), input); err != nil {
 		return api.Image{}, err

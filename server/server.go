@@ -16,6 +16,7 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"math"
 	"net"
 	"net/http"
 	"path/filepath"
@@ -82,7 +83,9 @@ type Config struct {
 	// turn; 0: 5 s.
 	MaxWait time.Duration
 	// Memory is the budget of open sessions in bytes: those that were not used
-	// for the longest time make room for others; 0: no bound.
+	// for the longest time make room for others. The pixels of images in
+	// progress may take half as much again, and so may the bodies of requests,
+	// but always one image, and at most 256 MiB of bodies. 0: no bound but that.
 	Memory int64
 	// ModelsBytes is the most that checkpoints in ModelsDir may have together
 	// for another to be taken in; 0: no bound.
@@ -117,7 +120,8 @@ type Server struct {
 	transfer    time.Duration
 	token       *[sha256.Size]byte // its sum; nil: there is none
 	checkpoints int64              // bytes of one upload
-	bodies      *semaphore.Weighted
+	bodies      budget
+	pixels      *semaphore.Weighted // bytes of images that are being decoded
 	uploads     *semaphore.Weighted // checkpoints that come in
 	exports     *semaphore.Weighted // models that go out
 	traces      *semaphore.Weighted // comparisons layer by layer
@@ -163,12 +167,16 @@ func New(c Config) (*Server, error) {
 		hosts:       map[string]bool{},
 		transfer:    transferTime,
 		checkpoints: cmp.Or(c.CheckpointBytes, checkpoint.DefaultMaxBytes),
-		bodies:      semaphore.NewWeighted(maxBodies),
 		uploads:     semaphore.NewWeighted(maxUploads),
 		exports:     semaphore.NewWeighted(maxExports),
 		traces:      semaphore.NewWeighted(1),
 		runtimes:    browserRuntimes{folder: c.Runtimes, sums: map[string]fileSum{}},
 		admission:   newAdmission(runtime.GOMAXPROCS(0), cmp.Or(c.Queue, 64), cmp.Or(c.MaxWait, 5*time.Second)),
+	}
+	s.bodies, s.pixels = newBudget(maxBodies), semaphore.NewWeighted(math.MaxInt64)
+	if c.Memory > 0 {
+		s.bodies = newBudget(min(maxBodies, max(c.Memory/2, c.Limits.Bytes)))
+		s.pixels = semaphore.NewWeighted(max(c.Memory/2, c.Limits.DecodeBytes))
 	}
 	if c.Token != "" {
 		if len(c.Token) < minToken {

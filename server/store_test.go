@@ -1,8 +1,10 @@
 package server
 
 import (
+	"bytes"
 	"errors"
 	"net/http"
+	"net/http/httptest"
 	"os/exec"
 	"path/filepath"
 	"runtime"
@@ -11,6 +13,7 @@ import (
 
 	"edgevit/api"
 	"edgevit/model"
+	"edgevit/preprocess"
 )
 
 // forget lets go of the weights that are in memory.
@@ -128,5 +131,31 @@ func TestIrregularFile(t *testing.T) {
 	s := newServer(t, files{"a.pth": "ok"}, &fake{}, func(c *Config) { c.ModelsDir, c.DefaultModel = folder, "a" })
 	if body := string(read(t, s.get(t, "/models"))); !strings.Contains(body, "neither a regular file") {
 		t.Errorf("models: %s", body)
+	}
+}
+
+// TestPixelBudget: an image is decoded when there is memory for its pixels, and
+// gives it back.
+func TestPixelBudget(t *testing.T) {
+	limits := preprocess.DefaultLimits()
+	limits.DecodeBytes = 1 << 20
+	s := newServer(t, nil, &fake{}, func(c *Config) { c.Memory, c.Limits = 2000, limits })
+	file := jpegFile(t)
+	if !s.pixels.TryAcquire(limits.DecodeBytes) {
+		t.Fatal("the budget has no room for one image")
+	}
+	for _, path := range []string{"/classify", "/compare", "/preprocess"} {
+		resp := s.do(t, httptest.NewRequest(http.MethodPost, path+"?deadline_ms=50", bytes.NewReader(file)))
+		if p := decode[api.Problem](t, resp); resp.StatusCode != 504 || !strings.Contains(p.Detail, "bytes to decode into") {
+			t.Errorf("%s without memory: %d %+v", path, resp.StatusCode, p)
+		}
+	}
+	s.pixels.Release(limits.DecodeBytes)
+	for _, body := range [][]byte{file, file[:len(file)/2], []byte("no image")} {
+		s.post(t, "", body)
+		if !s.pixels.TryAcquire(limits.DecodeBytes) {
+			t.Fatal("memory for pixels was lost")
+		}
+		s.pixels.Release(limits.DecodeBytes)
 	}
 }
