@@ -85,8 +85,10 @@ type entry struct {
 	inputs sync.Pool // *[]float32, one input tensor each
 
 	// Under the store's mu.
-	sessions map[backend.Target]*session
-	retired  bool
+	sessions   map[backend.Target]*session
+	statistics map[backend.Target]*statistics
+	retired    bool
+	unloaded   bool // no session is opened
 }
 
 // stamp tells one version of a checkpoint and its sidecar from another.
@@ -212,7 +214,10 @@ func (st *store) serves(file string) bool {
 }
 
 func newEntry(name string, load func() (*model.Model, error)) *entry {
-	return &entry{name: name, load: load, loaded: make(chan struct{}), sessions: map[backend.Target]*session{}}
+	return &entry{
+		name: name, load: load, loaded: make(chan struct{}),
+		sessions: map[backend.Target]*session{}, statistics: map[backend.Target]*statistics{},
+	}
 }
 
 func (st *store) fileEntry(file string) *entry {
@@ -468,25 +473,28 @@ func (st *store) acquireAll(ctx context.Context, name string, targets []backend.
 		if _, err := e.ready(ctx); err != nil {
 			return nil, err
 		}
-		if all := st.sessions(e, targets); all != nil {
-			return all, nil
+		if all, err := st.sessions(e, targets); all != nil || err != nil {
+			return all, err
 		}
 		// The model was replaced meanwhile: look again.
 	}
 }
 
 // sessions returns nil if the entry is retired.
-func (st *store) sessions(e *entry, targets []backend.Target) []*session {
+func (st *store) sessions(e *entry, targets []backend.Target) ([]*session, error) {
 	st.mu.Lock()
 	defer st.mu.Unlock()
 	if e.retired {
-		return nil
+		return nil, nil
+	}
+	if e.unloaded {
+		return nil, e.errUnloaded()
 	}
 	all := make([]*session, len(targets))
 	for i, t := range targets {
 		all[i] = st.session(e, t)
 	}
-	return all
+	return all, nil
 }
 
 // session counts its caller, who holds mu, as a user.
@@ -617,6 +625,9 @@ func (st *store) readiness() (name string, err error) {
 		return "", fmt.Errorf("%w: the default model %s is not there", errNotReady, name)
 	}
 	if e != nil {
+		if e.unloaded {
+			return "", e.errUnloaded()
+		}
 		if s := e.sessions[st.target]; s != nil && s.isOpen() {
 			return name, nil
 		}
