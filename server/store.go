@@ -543,7 +543,7 @@ func (st *store) openSession(s *session) {
 
 func (st *store) openWarm(s *session) (*backend.Classifier, error) {
 	g := s.entry.model.Graph
-	c, err := st.registry.Open(st.ctx, s.target.String(), g, backend.Options{Threads: st.threads})
+	c, err := st.registry.Open(st.ctx, s.target.String(), g, backend.Options{Threads: st.threads, Model: s.entry.name})
 	if err != nil {
 		return nil, err
 	}

@@ -76,7 +76,7 @@ func limitDefaults() map[string]string {
 	}
 }
 
-func (c *serveCmd) Run(ctx context.Context, s std) error {
+func (c *serveCmd) Run(ctx context.Context, s std, registry *backend.Registry) error {
 	log := newLog(s, c.LogFormat, c.LogLevel)
 	defer func() { _ = log.Sync() }() // standard error cannot be synced everywhere
 	backend.RuntimesFolder = c.Runtimes
@@ -102,7 +102,7 @@ func (c *serveCmd) Run(ctx context.Context, s std) error {
 		log.Info("a new token was made", zap.String("file", c.TokenFile))
 	}
 	srv, err := server.New(server.Config{
-		Log: log, Registry: &backend.Default, ModelsDir: c.Models, Demo: demo.Model,
+		Log: log, Registry: registry, ModelsDir: c.Models, Demo: demo.Model,
 		DefaultModel: c.DefaultModel, DefaultTarget: c.DefaultTarget, Threads: c.Threads, Limits: limits,
 		Data: c.Data, Runtimes: backend.Runtimes(), Token: token, CheckpointBytes: c.MaxCheckpoint, Queue: c.Queue, Deadline: c.Deadline, AllowedHosts: c.AllowedHosts, Version: buildVersion(),
 	})
