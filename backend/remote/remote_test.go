@@ -1,7 +1,6 @@
 package remote
 
 import (
-	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -11,7 +10,6 @@ import (
 	"strconv"
 	"strings"
 	"testing"
-	"time"
 
 	"edgevit/backend"
 	"edgevit/graph"
@@ -343,10 +341,8 @@ func TestProbe(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
-	defer cancel()
 	want := []string{"", "", "/v2/models/nemo: 404: no /v2/models/nemo", "/v2/health/ready: 404", "deadline exceeded", "connection refused"}
-	for i, s := range b.Probe(ctx) {
+	for i, s := range b.Probe(t.Context()) {
 		if s.Target != b.Targets()[i] || s.Available != (want[i] == "") || !strings.Contains(s.Reason, want[i]) {
 			t.Errorf("%+v, want %q", s, want[i])
 		}
