@@ -13,7 +13,7 @@ import (
 // What is missing may import nothing of the module.
 var arrows = map[string][]string{
 	"cmd/api":             {"server", "backend", "backend/…", "bench", "checkpoint", "compare", "eval", "export", "model", "model/demo", "npy", "preprocess", "pull"},
-	"server":              {"api", "backend", "bench", "checkpoint", "compare", "export", "graph", "model", "npy", "preprocess", "web"},
+	"server":              {"api", "backend", "bench", "checkpoint", "compare", "export", "graph", "model", "npy", "oip", "preprocess", "web"},
 	"bench":               {"backend", "backend/purego/kernel", "compare", "graph", "model"},
 	"compare":             {"backend", "graph"},
 	"eval":                {"backend", "compare", "model", "preprocess"},
@@ -27,10 +27,11 @@ var arrows = map[string][]string{
 	"backend/purego/…":    {"backend", "graph", "backend/purego/…"},
 	"backend/onnx/…":      {"backend", "graph", "backend/onnx/…"},
 	"backend/tflite/…":    {"backend", "graph", "backend/tflite/…"},
+	"backend/remote":      {"backend", "graph", "oip"},
 }
 
 // standardOnly may import nothing but the standard library.
-var standardOnly = []string{"checkpoint", "graph", "model", "compare", "eval", "export", "npy", "backend"}
+var standardOnly = []string{"checkpoint", "graph", "model", "compare", "eval", "export", "npy", "oip", "backend"}
 
 func TestArrows(t *testing.T) {
 	out, err := exec.Command("go", "list", "-f", "{{.ImportPath}} {{join .Imports \" \"}}", "./...").Output()

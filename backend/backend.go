@@ -49,6 +49,10 @@ type Backend interface {
 	Open(ctx context.Context, g *graph.Graph, o Options) (Session, error)
 }
 
+// DeviceNamer is a Backend none of whose devices is the default one, so that a
+// target's name always has it.
+type DeviceNamer interface{ NamedDevices() }
+
 // Session runs one compiled graph. Calls of Run may overlap.
 type Session interface {
 	// Run reads in, [N H W 3] float32, and fills out, [N classes] logits. It
@@ -64,6 +68,9 @@ type Options struct {
 	Threads int
 	// Device and Precision are those of the target; empty means its default.
 	Device, Precision string
+	// Model is the name that the graph is served under, for a target that has the
+	// model already and is not given the graph.
+	Model string
 	// Strict makes it an error that a node would run on another device.
 	Strict bool
 }
@@ -79,6 +86,10 @@ type TargetStatus struct {
 	// Reason says why not: what was looked for, and what to do.
 	Reason string
 }
+
+// Threader is a Session whose Run does not take as many CPU threads of this machine
+// as it was asked to.
+type Threader interface{ Threads() int }
 
 // Tracer is a Session that can show the output of every node.
 type Tracer interface {

@@ -175,6 +175,38 @@ func TestOpenPassesDeviceAndPrecision(t *testing.T) {
 	}
 }
 
+// elsewhere is a backend without a default device, whose sessions take no threads
+// here.
+type elsewhere struct{ fake }
+
+type elsewhereSession struct{ backend.Session }
+
+func (elsewhere) NamedDevices()       {}
+func (elsewhereSession) Threads() int { return 0 }
+func (e elsewhere) Open(ctx context.Context, g *graph.Graph, o backend.Options) (backend.Session, error) {
+	s, err := e.fake.Open(ctx, g, o)
+	return elsewhereSession{s}, err
+}
+
+func TestNamedDevices(t *testing.T) {
+	var r backend.Registry
+	r.Register(twoDevices("ant"))
+	with := r.With(elsewhere{twoDevices("far")})
+	if r.Backend("far") != nil || with.Backend("ant") == nil {
+		t.Errorf("With changes the registry: %v, %v", r.Names(), with.Names())
+	}
+	if got, err := with.Resolve("far:cpu:fp32"); err != nil || got.String() != "far:cpu" {
+		t.Errorf("far:cpu:fp32 is %s, %v; want far:cpu", got, err)
+	}
+	if _, err := with.Resolve("far"); !errors.Is(err, backend.ErrUnknownTarget) {
+		t.Errorf("far alone: %v, want ErrUnknownTarget", err)
+	}
+	c, err := with.Open(t.Context(), "far:cpu", tinyGraph(t), backend.Options{Threads: 3})
+	if err != nil || c.Threads() != 0 || c.Target().String() != "far:cpu" {
+		t.Errorf("%d threads on %s, %v; want none", c.Threads(), c.Target(), err)
+	}
+}
+
 func TestClassifier(t *testing.T) {
 	var r backend.Registry
 	b := twoDevices("ant")

@@ -25,7 +25,7 @@ type Classifier struct {
 // Target is the canonical target that the classifier runs on.
 func (c *Classifier) Target() Target { return c.target }
 
-// Threads is the number of CPU threads of one Run.
+// Threads is the number of CPU threads of this machine that one Run takes.
 func (c *Classifier) Threads() int { return c.threads }
 
 // Graph is the graph that was opened.

@@ -3,6 +3,7 @@ package backend
 import (
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -18,6 +19,15 @@ type Registry struct {
 
 // Default is the registry that backends register with in their init.
 var Default Registry
+
+// With returns a registry of r's backends and b, which Register would take.
+func (r *Registry) With(b Backend) *Registry {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	all := &Registry{backends: maps.Clone(r.backends)}
+	all.Register(b)
+	return all
+}
 
 // Register adds b to the default registry.
 func Register(b Backend) { Default.Register(b) }
@@ -72,7 +82,7 @@ func (r *Registry) Targets() []Target {
 	for _, name := range r.Names() {
 		b := r.Backend(name)
 		for _, t := range b.Targets() {
-			all = append(all, canonical(t, b.Targets()[0]))
+			all = append(all, canonical(t, defaults(b)))
 		}
 	}
 	return all
@@ -85,7 +95,7 @@ func (r *Registry) Probe(ctx context.Context) []TargetStatus {
 	for _, name := range r.Names() {
 		b := r.Backend(name)
 		for _, s := range b.Probe(ctx) {
-			s.Target = canonical(s.Target, b.Targets()[0])
+			s.Target = canonical(s.Target, defaults(b))
 			all = append(all, s)
 		}
 	}
@@ -101,7 +111,7 @@ func (r *Registry) Resolve(name string) (Target, error) {
 		return Target{}, err
 	}
 	if b := r.Backend(t.Backend); b != nil {
-		t = canonical(t, b.Targets()[0])
+		t = canonical(t, defaults(b))
 	}
 	known := r.Targets()
 	if slices.Contains(known, t) {
@@ -112,6 +122,16 @@ func (r *Registry) Resolve(name string) (Target, error) {
 		names[i] = k.String()
 	}
 	return Target{}, fmt.Errorf("%w %q; this build has %s", ErrUnknownTarget, name, strings.Join(names, ", "))
+}
+
+// defaults is the backend's default target, without a device if none of them is
+// the default.
+func defaults(b Backend) Target {
+	t := b.Targets()[0]
+	if _, ok := b.(DeviceNamer); ok {
+		t.Device = ""
+	}
+	return t
 }
 
 // canonical leaves out of t what is the same in def, the backend's default.
@@ -141,7 +161,7 @@ func (r *Registry) Open(ctx context.Context, target string, g *graph.Graph, o Op
 	if o.Threads == 0 {
 		o.Threads = DefaultThreads()
 	}
-	def := b.Targets()[0]
+	def := defaults(b)
 	o.Device, o.Precision = t.Device, t.Precision
 	if o.Device == "" {
 		o.Device = def.Device
@@ -153,5 +173,9 @@ func (r *Registry) Open(ctx context.Context, target string, g *graph.Graph, o Op
 	if err != nil {
 		return nil, fmt.Errorf("open %s: %w", t, err)
 	}
-	return &Classifier{session: s, graph: g, target: t, threads: o.Threads}, nil
+	c := &Classifier{session: s, graph: g, target: t, threads: o.Threads}
+	if s, ok := s.(Threader); ok {
+		c.threads = s.Threads()
+	}
+	return c, nil
 }

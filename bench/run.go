@@ -173,6 +173,7 @@ func Run(ctx context.Context, p Plan, models []*model.Model, o Options) (*Bundle
 			return nil, fmt.Errorf("weights of %s: %w", model.Name, err)
 		}
 		r.graphs = append(r.graphs, g)
+		r.names = append(r.names, model.Name)
 	}
 	if err := r.open(ctx); err != nil {
 		return nil, err
@@ -245,6 +246,7 @@ type run struct {
 	machine machine
 	energy  energyMeter
 	begin   time.Time
+	names   []string       // of the models, as a service serves them
 	graphs  []*graph.Graph // of the models, held so that opening reads no file
 	opened  []*contestant
 	done    int
@@ -271,7 +273,7 @@ func (r *run) open(ctx context.Context) error {
 		} else {
 			g = r.graphs[i/len(r.plan.Targets)]
 			openIt = func(ctx context.Context) (*backend.Classifier, error) {
-				return r.options.Registry.Open(ctx, s.Target, g, backend.Options{Threads: r.plan.Threads})
+				return r.options.Registry.Open(ctx, s.Target, g, backend.Options{Threads: r.plan.Threads, Model: r.names[i/len(r.plan.Targets)]})
 			}
 		}
 		size := g.Input().Len()

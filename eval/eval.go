@@ -141,7 +141,7 @@ func Run(ctx context.Context, m *model.Model, set Set, o Options) (*Report, erro
 			return nil, fmt.Errorf("target %s is named twice", t)
 		}
 		status := TargetStatus{Target: t.String()}
-		c, err := o.Registry.Open(ctx, t.String(), m.Graph, backend.Options{Threads: o.Threads})
+		c, err := o.Registry.Open(ctx, t.String(), m.Graph, backend.Options{Threads: o.Threads, Model: m.Name})
 		if err != nil {
 			status.Error = err.Error()
 			failed = append(failed, err)

@@ -75,22 +75,33 @@ type Prediction struct {
 // Top returns the k most probable classes of one image's logits, best first;
 // equal logits in the order of their index.
 func (m *Model) Top(logits []float32, k int) []Prediction {
+	probabilities := Softmax(logits)
+	all := make([]Prediction, len(logits))
+	for i, l := range logits {
+		all[i] = Prediction{Index: i, Probability: probabilities[i], Logit: float64(l)}
+	}
+	sort.SliceStable(all, func(i, j int) bool { return all[i].Logit > all[j].Logit })
+	all = all[:min(k, len(all))]
+	for i := range all {
+		all[i].Label = m.Label(all[i].Index)
+	}
+	return all
+}
+
+// Softmax returns the probabilities that one image's logits stand for.
+func Softmax(logits []float32) []float64 {
 	highest := math.Inf(-1)
 	for _, l := range logits {
 		highest = math.Max(highest, float64(l))
 	}
 	sum := 0.0
-	all := make([]Prediction, len(logits))
+	p := make([]float64, len(logits))
 	for i, l := range logits {
-		p := math.Exp(float64(l) - highest)
-		sum += p
-		all[i] = Prediction{Index: i, Probability: p, Logit: float64(l)}
+		p[i] = math.Exp(float64(l) - highest)
+		sum += p[i]
 	}
-	sort.SliceStable(all, func(i, j int) bool { return all[i].Logit > all[j].Logit })
-	all = all[:min(k, len(all))]
-	for i := range all {
-		all[i].Probability /= sum
-		all[i].Label = m.Label(all[i].Index)
+	for i := range p {
+		p[i] /= sum
 	}
-	return all
+	return p
 }

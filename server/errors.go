@@ -13,6 +13,7 @@ import (
 	"edgevit/api"
 	"edgevit/backend"
 	"edgevit/bench"
+	"edgevit/oip"
 	"edgevit/preprocess"
 )
 
@@ -104,6 +105,9 @@ var problems = []problem{
 	{backend.ErrUnknownTarget, "unknown-target", http.StatusNotFound, "Unknown target",
 		"This build has no such backend, device or precision.",
 		"Use a target that GET /backends lists."},
+	{oip.ErrMessage, "invalid-inference-request", http.StatusBadRequest, "Invalid inference request",
+		"A request under /v2 is not one of the Open Inference Protocol, contradicts itself, or names inputs, outputs or parameters that the model does not have.",
+		"GET /v2/models/NAME tells inputs and outputs, GET /v2/models/NAME/config the largest batch. An image file goes as a BYTES element: as binary data, or as base64 in JSON."},
 	{errModelRequired, "model-required", http.StatusBadRequest, "Model required",
 		"The server has no default model, so that every request must name one.",
 		"Add ?model=NAME with a name that GET /models lists, or start the server with a default model."},
@@ -237,7 +241,8 @@ func problemOf(err error) problem {
 // maxDetail bounds what an answer repeats of a request, in bytes.
 const maxDetail = 1000
 
-// fail answers with the problem of err. It is the only way to answer an error.
+// fail answers with the problem of err, under /v2 in the form of its protocol. It
+// is the only way to answer an error.
 func (s *Server) fail(w http.ResponseWriter, r *http.Request, err error) {
 	// net/http ends the context also when the body's deadline passes.
 	if errors.Is(r.Context().Err(), context.Canceled) && !errors.Is(err, errSlowBody) {
@@ -254,11 +259,15 @@ func (s *Server) fail(w http.ResponseWriter, r *http.Request, err error) {
 	case p.err == errContentEncoding:
 		w.Header().Set("Accept-Encoding", "gzip, deflate")
 	}
-	body, err := json.Marshal(p.describe(err, info))
+	media, answer := "application/problem+json", any(p.describe(err, info))
+	if isProtocol(r) {
+		media, answer = "application/json", oip.Error{Error: p.detail(err, info) + " (request " + info.id + ")"}
+	}
+	body, err := json.Marshal(answer)
 	if err != nil {
 		panic(err) // strings and numbers always marshal
 	}
-	w.Header().Set("Content-Type", "application/problem+json")
+	w.Header().Set("Content-Type", media)
 	w.Header().Set("Cache-Control", "no-store")
 	w.WriteHeader(p.status)
 	w.Write(body)
@@ -280,21 +289,26 @@ func (p problem) describe(err error, info *requestInfo) api.Problem {
 		Type:      "/problems/" + p.slug,
 		Title:     p.title,
 		Status:    p.status,
-		Detail:    clip(err.Error(), maxDetail),
+		Detail:    p.detail(err, info),
 		Instance:  clip(info.path, maxDetail),
 		RequestId: info.id,
-	}
-	if info.form && (p.err == preprocess.ErrDamaged || p.err == preprocess.ErrUnknownFormat) {
-		answer.Detail += "; curl -d drops line ends, --data-binary keeps the file as it is"
-	}
-	if p.err == errInternal {
-		answer.Detail = errInternal.Error()
 	}
 	var invalid *invalidModel
 	if errors.As(err, &invalid) {
 		answer.Findings = invalid.findings
 	}
 	return answer
+}
+
+// detail is what a client is told of err.
+func (p problem) detail(err error, info *requestInfo) string {
+	switch {
+	case p.err == errInternal:
+		return errInternal.Error()
+	case info.form && (p.err == preprocess.ErrDamaged || p.err == preprocess.ErrUnknownFormat):
+		return clip(err.Error(), maxDetail) + "; curl -d drops line ends, --data-binary keeps the file as it is"
+	}
+	return clip(err.Error(), maxDetail)
 }
 
 // clip shortens s to n bytes, without cutting a character.

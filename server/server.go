@@ -3,7 +3,8 @@
 //
 // Read classify.go first, the way of an image; preprocess.go goes half of it,
 // compare.go sends it through several targets; benchmarks.go measures them,
-// profile.go one of them step by step.
+// profile.go one of them step by step. oip.go does the same by the Open Inference
+// Protocol.
 // store.go holds models and sessions, upload.go what changes their folder,
 // admission.go the CPU tokens, body.go the limits of what is uploaded, web.go
 // and device.go the files of the page, middleware.go what every request
@@ -240,6 +241,7 @@ func (s *Server) routes(page map[string]*webFile, rate, origins, origin func(htt
 		r.Get(path, file.serve)
 	}
 	r.Get(devicePath+"*", s.device)
+	s.protocolRoutes(r)
 	strict := api.NewStrictHandlerWithOptions(handlers{s}, nil, api.StrictHTTPServerOptions{
 		// The strict server itself decodes nothing but multipart bodies.
 		RequestErrorHandlerFunc: func(w http.ResponseWriter, r *http.Request, err error) {

@@ -32,6 +32,7 @@ import (
 	"edgevit/backend"
 	"edgevit/graph"
 	"edgevit/model"
+	"edgevit/oip"
 )
 
 // fake is a backend whose logit for class i is i, plus the mean of the input
@@ -1030,7 +1031,8 @@ func TestProblemPages(t *testing.T) {
 		if first != (p.meaning != "" && p.remedy != "") {
 			t.Errorf("%s (%v): want meaning and remedy in the slug's first row only", p.slug, p.err)
 		}
-		if d := documented[p.slug]; d.Status != p.status || d.Title != p.title {
+		// What is answered under /v2 alone has the form of its protocol.
+		if d := documented[p.slug]; p.err != oip.ErrMessage && (d.Status != p.status || d.Title != p.title) {
 			t.Errorf("%s: the contract says %d %q, the table %d %q", p.slug, d.Status, d.Title, p.status, p.title)
 		}
 		resp := s.get(t, "/problems/"+p.slug)

@@ -89,8 +89,10 @@ type entry struct {
 	inputs sync.Pool // *[]float32, one input tensor each
 
 	// Under the store's mu.
-	sessions map[backend.Target]*session
-	retired  bool
+	sessions   map[backend.Target]*session
+	statistics map[backend.Target]*statistics
+	retired    bool
+	unloaded   bool // no session is opened
 }
 
 // stamp tells one version of a checkpoint and its sidecar from another.
@@ -223,7 +225,10 @@ func (st *store) serves(file string) bool {
 }
 
 func newEntry(name string, load func() (*model.Model, error)) *entry {
-	return &entry{name: name, load: load, loaded: make(chan struct{}), sessions: map[backend.Target]*session{}}
+	return &entry{
+		name: name, load: load, loaded: make(chan struct{}),
+		sessions: map[backend.Target]*session{}, statistics: map[backend.Target]*statistics{},
+	}
 }
 
 func (st *store) fileEntry(file string) *entry {
@@ -479,25 +484,28 @@ func (st *store) acquireAll(ctx context.Context, name string, targets []backend.
 		if _, err := e.ready(ctx); err != nil {
 			return nil, err
 		}
-		if all := st.sessions(e, targets); all != nil {
-			return all, nil
+		if all, err := st.sessions(e, targets); all != nil || err != nil {
+			return all, err
 		}
 		// The model was replaced meanwhile: look again.
 	}
 }
 
 // sessions returns nil if the entry is retired.
-func (st *store) sessions(e *entry, targets []backend.Target) []*session {
+func (st *store) sessions(e *entry, targets []backend.Target) ([]*session, error) {
 	st.mu.Lock()
 	defer st.mu.Unlock()
 	if e.retired {
-		return nil
+		return nil, nil
+	}
+	if e.unloaded {
+		return nil, e.errUnloaded()
 	}
 	all := make([]*session, len(targets))
 	for i, t := range targets {
 		all[i] = st.session(e, t)
 	}
-	return all
+	return all, nil
 }
 
 // session counts its caller, who holds mu, as a user.
@@ -548,7 +556,7 @@ func (st *store) openWarm(s *session) (*backend.Classifier, error) {
 	if err := st.reserve(s, s.entry.model.WeightBytes()); err != nil {
 		return nil, err
 	}
-	c, err := st.registry.Open(st.ctx, s.target.String(), s.entry.model.Graph, backend.Options{Threads: st.threads})
+	c, err := st.registry.Open(st.ctx, s.target.String(), s.entry.model.Graph, backend.Options{Threads: st.threads, Model: s.entry.name})
 	if err == nil {
 		if err = st.warm(s, c); err != nil {
 			err = errors.Join(fmt.Errorf("first run: %w", err), c.Close())
@@ -677,6 +685,9 @@ func (st *store) readiness() (name string, err error) {
 		return "", fmt.Errorf("%w: the default model %s is not there", errNotReady, name)
 	}
 	if e != nil {
+		if e.unloaded {
+			return "", e.errUnloaded()
+		}
 		if s := e.sessions[st.target]; s != nil && s.isOpen() {
 			return name, nil
 		}

@@ -282,6 +282,11 @@ func (st *store) settle() {
 		st.log.Error("models not looked at", zap.Error(err))
 		return
 	}
+	st.loadLater(changed)
+}
+
+// loadLater loads what look has found, in the background.
+func (st *store) loadLater(changed []*entry) {
 	st.start(func() {
 		st.reloading.Lock()
 		defer st.reloading.Unlock()

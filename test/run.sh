@@ -93,6 +93,7 @@ tier "runtimes: the program with all three" "$(library onnxruntime)$(library ten
 tier "runtimes: race detector" "$race_missing$(library onnxruntime)$(library tensorflowlite)" native env EDGEVIT_TEST_TARGETS=onnx,tflite,tflite:plain go test -race ${TAGS:-} ./backend/onnx ./backend/tflite
 tier "python: exported ONNX in the checker and stock runtime" "$(python onnx)" env EDGEVIT_PYTHON="$PWD/.venv/onnx/bin/python" go test ./backend/onnx/export
 tier "python: exported TFLite in a stock runtime" "$(python tflite)" env EDGEVIT_PYTHON="$PWD/.venv/tflite/bin/python" go test ./backend/tflite/export
+tier "clients: Triton's and KServe's, against the program" "$(python clients)" test/clients/run.sh
 tier "web: types, unit tests, what is built of it" "$(have npm)" test/web.sh
 tier "web: the page in Chromium, against the program" "$(have npm)$(chromium)$(library onnxruntime)$(library tensorflowlite)$(device)" test/browser.sh
 tier "container: Dockerfile" "$([ -x .venv/tools/bin/hadolint ] || have hadolint)" env PATH="$PWD/.venv/tools/bin:$PATH" hadolint Dockerfile

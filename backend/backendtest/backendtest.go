@@ -450,8 +450,8 @@ func narrow(x []float64) []float32 {
 func (s suite) describe(t *testing.T) {
 	c := s.open(t, modeltest.Tiny(t).Model.Graph, 2)
 	d := c.Describe()
-	if d.Threads != 2 {
-		t.Errorf("Describe says %d threads, want 2", d.Threads)
+	if d.Threads != c.Threads() {
+		t.Errorf("Describe says %d threads, want %d", d.Threads, c.Threads())
 	}
 	if d.DelegatedNodes > d.Nodes {
 		t.Errorf("Describe says %d of %d nodes are delegated", d.DelegatedNodes, d.Nodes)

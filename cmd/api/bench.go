@@ -61,8 +61,8 @@ type benchReplay struct {
 	Changes []bench.Change `json:"changes"`
 }
 
-func (c *benchCmd) Run(ctx context.Context, s std) error {
-	plan, before, err := c.plan(ctx)
+func (c *benchCmd) Run(ctx context.Context, s std, registry *backend.Registry) error {
+	plan, before, err := c.plan(ctx, registry)
 	if err != nil {
 		return err
 	}
@@ -86,7 +86,7 @@ func (c *benchCmd) Run(ctx context.Context, s std) error {
 			return err
 		}
 	}
-	b, err := c.measure(ctx, s, plan, models, peers)
+	b, err := c.measure(ctx, s, registry, plan, models, peers)
 	if err != nil {
 		return err
 	}
@@ -119,7 +119,7 @@ func (c *benchCmd) Run(ctx context.Context, s std) error {
 }
 
 // plan is that of the flags, or of the bundle to repeat.
-func (c *benchCmd) plan(ctx context.Context) (bench.Plan, *bench.Bundle, error) {
+func (c *benchCmd) plan(ctx context.Context, registry *backend.Registry) (bench.Plan, *bench.Bundle, error) {
 	if c.Replay != "" {
 		f, err := os.Open(c.Replay)
 		if err != nil {
@@ -147,14 +147,14 @@ func (c *benchCmd) plan(ctx context.Context) (bench.Plan, *bench.Bundle, error) 
 	}
 	p = p.WithDefaults()
 	var err error
-	if p.Targets, err = bench.ResolveTargets(ctx, &backend.Default, p.Targets); err != nil {
+	if p.Targets, err = bench.ResolveTargets(ctx, registry, p.Targets); err != nil {
 		return bench.Plan{}, nil, err
 	}
 	return p, nil, p.Check()
 }
 
 // measure holds the machine, and keeps the run beside the others.
-func (c *benchCmd) measure(ctx context.Context, s std, plan bench.Plan, models []*model.Model, peers []bench.Peer) (*bench.Bundle, error) {
+func (c *benchCmd) measure(ctx context.Context, s std, registry *backend.Registry, plan bench.Plan, models []*model.Model, peers []bench.Peer) (*bench.Bundle, error) {
 	store, err := bench.OpenStore(c.Data)
 	if err != nil {
 		return nil, err
@@ -165,7 +165,7 @@ func (c *benchCmd) measure(ctx context.Context, s std, plan bench.Plan, models [
 		return nil, err
 	}
 	bar := newProgress(s.err)
-	b, err := bench.Run(ctx, plan, models, bench.Options{Version: buildVersion(), Peers: peers, Progress: func(p bench.Progress) { bar.set(p.Done, p.Total) }})
+	b, err := bench.Run(ctx, plan, models, bench.Options{Registry: registry, Version: buildVersion(), Peers: peers, Progress: func(p bench.Progress) { bar.set(p.Done, p.Total) }})
 	bar.end()
 	if err := errors.Join(err, job.End(b, err)); err != nil {
 		return nil, err

@@ -62,7 +62,7 @@ type imageFacts struct {
 // barFrom is the number of files from which a progress bar is shown.
 const barFrom = 21
 
-func (c *classifyCmd) Run(ctx context.Context, s std) error {
+func (c *classifyCmd) Run(ctx context.Context, s std, registry *backend.Registry) error {
 	files, err := expand(c.Files)
 	if err != nil {
 		return err
@@ -81,7 +81,7 @@ func (c *classifyCmd) Run(ctx context.Context, s std) error {
 	if topK < 1 || topK > m.Config.Classes {
 		return fmt.Errorf("--top-k is %d, want 1..%d, the classes of %s", topK, m.Config.Classes, m.Name)
 	}
-	b, err := backend.Open(ctx, c.Target, m.Graph, backend.Options{Threads: c.Threads})
+	b, err := openTarget(ctx, s, registry, c.Target, m, c.Threads)
 	if err != nil {
 		return err
 	}

@@ -105,7 +105,7 @@ type contestant struct {
 	err        error
 }
 
-func (c *compareCmd) Run(ctx context.Context, s std) error {
+func (c *compareCmd) Run(ctx context.Context, s std, registry *backend.Registry) error {
 	if c.Repeat < 0 || c.Repeat > 100 {
 		return fmt.Errorf("--repeat is %d, want 0 to 100", c.Repeat)
 	}
@@ -116,7 +116,7 @@ func (c *compareCmd) Run(ctx context.Context, s std) error {
 	if err != nil {
 		return err
 	}
-	targets, err := c.resolve(ctx)
+	targets, err := c.resolve(ctx, registry)
 	if err != nil {
 		return err
 	}
@@ -136,7 +136,7 @@ func (c *compareCmd) Run(ctx context.Context, s std) error {
 	var all []*contestant
 	for _, t := range targets {
 		o := &contestant{target: t}
-		if o.classifier, o.err = backend.Open(ctx, t.String(), m.Graph, backend.Options{Threads: c.Threads}); o.err == nil {
+		if o.classifier, o.err = openTarget(ctx, s, registry, t.String(), m, c.Threads); o.err == nil {
 			defer o.classifier.Close()
 		}
 		all = append(all, o)
@@ -165,10 +165,10 @@ func (c *compareCmd) Run(ctx context.Context, s std) error {
 }
 
 // resolve returns the targets to compare, each once.
-func (c *compareCmd) resolve(ctx context.Context) ([]backend.Target, error) {
+func (c *compareCmd) resolve(ctx context.Context, registry *backend.Registry) ([]backend.Target, error) {
 	var targets []backend.Target
 	for _, name := range c.Targets {
-		t, err := backend.Default.Resolve(name)
+		t, err := registry.Resolve(name)
 		if err != nil {
 			return nil, err
 		}
@@ -180,7 +180,7 @@ func (c *compareCmd) resolve(ctx context.Context) ([]backend.Target, error) {
 	if targets != nil {
 		return targets, nil
 	}
-	for _, s := range backend.Default.Probe(ctx) {
+	for _, s := range registry.Probe(ctx) {
 		if s.Available {
 			targets = append(targets, s.Target)
 		}

@@ -28,7 +28,7 @@ type evalCmd struct {
 // listed is how many images a list in the table names; JSON and page have all.
 const listed = 10
 
-func (c *evalCmd) Run(ctx context.Context, s std) error {
+func (c *evalCmd) Run(ctx context.Context, s std, registry *backend.Registry) error {
 	if c.Limit < 0 || c.Threads < 0 {
 		return fmt.Errorf("--limit is %d and --threads %d, want 0 or more", c.Limit, c.Threads)
 	}
@@ -43,14 +43,15 @@ func (c *evalCmd) Run(ctx context.Context, s std) error {
 	if c.Limit > 0 {
 		set = set.Spread(c.Limit)
 	}
-	targets, err := bench.ResolveTargets(ctx, &backend.Default, c.Targets)
+	targets, err := bench.ResolveTargets(ctx, registry, c.Targets)
 	if err != nil {
 		return err
 	}
 	bar := newProgress(s.err)
 	defer bar.end()
 	r, err := eval.Run(ctx, m, set, eval.Options{
-		Targets: targets, Preprocess: c.Preprocess, Threads: c.Threads, Journal: c.Resume,
+		Registry: registry,
+		Targets:  targets, Preprocess: c.Preprocess, Threads: c.Threads, Journal: c.Resume,
 		Progress: bar.set,
 	})
 	if err != nil {

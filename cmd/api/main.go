@@ -27,7 +27,8 @@ const (
 var errNo = errors.New("no")
 
 type cli struct {
-	Config kong.ConfigFlag `help:"Read flags from this YAML file: serve: {threads: 2}." placeholder:"FILE" env:"EDGEVIT_CONFIG"`
+	Config  kong.ConfigFlag `help:"Read flags from this YAML file: serve: {threads: 2}." placeholder:"FILE" env:"EDGEVIT_CONFIG"`
+	Remotes []string        `name:"remote" help:"Server of the Open Inference Protocol as one more target, remote:NAME; the URL may go on with /v2/models/MODEL. May be repeated." placeholder:"NAME=URL" env:"EDGEVIT_REMOTES"`
 
 	Serve      serveCmd      `cmd:"" help:"Serve the HTTP API."`
 	Classify   classifyCmd   `cmd:"" help:"Name what is in photographs."`
@@ -83,7 +84,12 @@ func run(ctx context.Context, args []string, s std) int {
 		fmt.Fprintf(s.err, "api: %v\ntry: api --help\n", err)
 		return exitUsage
 	}
-	switch err := parsed.Run(); {
+	registry, err := withRemotes(c.Remotes)
+	if err != nil {
+		fmt.Fprintln(s.err, "api:", err)
+		return exitUsage
+	}
+	switch err := parsed.Run(registry); {
 	case err == nil:
 		return exitYes
 	case errors.Is(err, errNo):

@@ -19,7 +19,7 @@ type profileCmd struct {
 	settingFlags
 }
 
-func (c *profileCmd) Run(ctx context.Context, s std) error {
+func (c *profileCmd) Run(ctx context.Context, s std, registry *backend.Registry) error {
 	if c.Runs < 1 || c.Runs > 100_000 {
 		return fmt.Errorf("--runs is %d, want 1..100000", c.Runs)
 	}
@@ -27,7 +27,7 @@ func (c *profileCmd) Run(ctx context.Context, s std) error {
 	if err != nil {
 		return err
 	}
-	b, err := backend.Open(ctx, c.Target, m.Graph, backend.Options{Threads: c.Threads})
+	b, err := openTarget(ctx, s, registry, c.Target, m, c.Threads)
 	if err != nil {
 		return err
 	}

@@ -85,7 +85,7 @@ func limitDefaults() map[string]string {
 	}
 }
 
-func (c *serveCmd) Run(ctx context.Context, s std) error {
+func (c *serveCmd) Run(ctx context.Context, s std, registry *backend.Registry) error {
 	log := newLog(s, c.LogFormat, c.LogLevel)
 	defer func() { _ = log.Sync() }() // standard error cannot be synced everywhere
 	backend.RuntimesFolder = c.Runtimes
@@ -114,7 +114,7 @@ func (c *serveCmd) Run(ctx context.Context, s std) error {
 		c.MemoryBytes = limitMemory() / 2
 	}
 	srv, err := server.New(server.Config{
-		Log: log, Registry: &backend.Default, ModelsDir: c.Models, Demo: demo.Model,
+		Log: log, Registry: registry, ModelsDir: c.Models, Demo: demo.Model,
 		DefaultModel: c.DefaultModel, DefaultTarget: c.DefaultTarget, Threads: c.Threads, Limits: limits,
 		Data: c.Data, Runtimes: backend.Runtimes(), Token: token, CheckpointBytes: c.MaxCheckpoint, Queue: c.Queue, MaxWait: c.MaxWait, Rate: c.Rate, Connections: c.Connections, Memory: c.MemoryBytes, ModelsBytes: c.MaxModels, AllowedOrigins: c.AllowedOrigins, Deadline: c.Deadline, AllowedHosts: c.AllowedHosts, Version: buildVersion(),
 	})

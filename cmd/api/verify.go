@@ -44,7 +44,7 @@ type verifyTarget struct {
 	Top5Overlap float64 `json:"top5_overlap"` // mean
 }
 
-func (c *verifyCmd) Run(ctx context.Context, s std) error {
+func (c *verifyCmd) Run(ctx context.Context, s std, registry *backend.Registry) error {
 	if !(c.Tolerance >= 0) {
 		return fmt.Errorf("--tolerance is %v, want 0 or more", c.Tolerance)
 	}
@@ -77,7 +77,7 @@ func (c *verifyCmd) Run(ctx context.Context, s std) error {
 	targets := c.Targets
 	if len(targets) == 0 {
 		// Lower precisions do not keep within a tolerance meant for float32.
-		for _, t := range backend.Default.Probe(ctx) {
+		for _, t := range registry.Probe(ctx) {
 			if t.Available && t.Target.Precision == "" {
 				targets = append(targets, t.Target.String())
 			}
@@ -88,7 +88,7 @@ func (c *verifyCmd) Run(ctx context.Context, s std) error {
 	for _, name := range targets {
 		v := verifyTarget{Target: name}
 		got := make([]float32, n*classes)
-		b, err := backend.Open(ctx, name, m.Graph, backend.Options{Threads: c.Threads})
+		b, err := openTarget(ctx, s, registry, name, m, c.Threads)
 		if err == nil {
 			v.Target = b.Target().String()
 			err = b.Run(ctx, images, got)

@@ -41,8 +41,8 @@ type versionOutput struct {
 	Backends []string `json:"backends"`
 }
 
-func (c *versionCmd) Run(s std) error {
-	v := versionOutput{buildVersion(), runtime.Version(), runtime.GOOS + "/" + runtime.GOARCH, backend.Default.Names()}
+func (c *versionCmd) Run(s std, registry *backend.Registry) error {
+	v := versionOutput{buildVersion(), runtime.Version(), runtime.GOOS + "/" + runtime.GOARCH, registry.Names()}
 	if c.JSON {
 		return writeJSON(s.out, v)
 	}
