@@ -240,11 +240,8 @@ func (f *feed) Read(p []byte) (int, error) {
 }
 
 func (f *feed) ReadAt(p []byte, off int64) (int, error) {
-	if f.stopped == nil {
-		f.stopped = f.reasonToStop()
-	}
-	if f.stopped != nil {
-		return 0, f.stopped
+	if err := f.stop(); err != nil {
+		return 0, err
 	}
 	n := 0
 	if off < int64(len(f.data)) {
@@ -255,6 +252,14 @@ func (f *feed) ReadAt(p []byte, off int64) (int, error) {
 		return n, io.EOF
 	}
 	return n, nil
+}
+
+// stop says why decoding must end, from the first time on that it must.
+func (f *feed) stop() error {
+	if f.stopped == nil {
+		f.stopped = f.reasonToStop()
+	}
+	return f.stopped
 }
 
 func (f *feed) reasonToStop() error {

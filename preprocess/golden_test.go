@@ -19,8 +19,9 @@ type goldenCase struct {
 	Resize             string
 	CropRatio          float64 `json:"crop_ratio"`
 	Filter             string
-	// Tolerance is "exact", every byte equal, or "lossy": decoders of JPEG and
-	// lossy WebP differ a little in their arithmetic.
+	// Tolerance is "exact", every byte equal, or "lossy": decoders of lossy WebP
+	// and of JPEG in RGB and CMYK, which is image/jpeg's to read, differ a little
+	// in their arithmetic.
 	Tolerance string
 }
 
