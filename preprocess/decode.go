@@ -88,8 +88,9 @@ type Info struct {
 type Image struct {
 	Info
 	pixels image.Image
-	at     image.Point // where pixels lie on the canvas of Width x Height
-	canvas [3]uint8    // the colour of the canvas beside them
+	at     image.Point     // where pixels lie on the canvas of Width x Height
+	canvas [3]uint8        // the colour of the canvas beside them
+	only   image.Rectangle // what was decoded; all if empty
 }
 
 // header is what a format's header function finds, before a pixel is decoded.
@@ -105,6 +106,9 @@ type header struct {
 	// stricter than Pillow.
 	input  []byte
 	decode func(r io.Reader) (image.Image, error)
+	// decodePart, where it is set, decodes only a part of the image, or a
+	// little more, which lies at the point at.
+	decodePart func(f *feed, part image.Rectangle) (m image.Image, at image.Point, err error)
 }
 
 // headers read the header of each supported format and check its size against
@@ -124,8 +128,9 @@ func init() { // a literal would be an initialisation cycle through Sniff
 
 // Decode reads an image: its first frame, if it is animated. Claims are checked
 // before memory is taken for them, and no input makes it panic. Trailing bytes
-// are ignored.
-func Decode(ctx context.Context, data []byte, l Limits) (im *Image, err error) {
+// are ignored. With specs the image is good for their crops; what they do not
+// need may be left out.
+func Decode(ctx context.Context, data []byte, l Limits, specs ...Spec) (im *Image, err error) {
 	if len(data) == 0 {
 		return nil, fail(ErrEmpty, "the image is empty")
 	}
@@ -158,11 +163,30 @@ func Decode(ctx context.Context, data []byte, l Limits) (im *Image, err error) {
 	makeRoom(h.memory, l.DecodeBytes)
 
 	f := &feed{ctx: ctx, deadline: deadline, data: h.input}
-	pixels, err := h.decode(f)
+	im = &Image{Info: h.Info, at: h.at, canvas: h.canvas}
+	if h.decodePart != nil {
+		im.only = h.regions(specs)
+		im.pixels, im.at, err = h.decodePart(f, im.only)
+	} else {
+		im.pixels, err = h.decode(f)
+	}
 	if err != nil {
 		return nil, explain(err, f, h, len(data))
 	}
-	return &Image{Info: h.Info, pixels: pixels, at: h.at, canvas: h.canvas}, nil
+	return im, nil
+}
+
+// regions is what the crops of all specs need; empty, for everything, if there
+// are none or one is not valid, which Crop will say.
+func (i Info) regions(specs []Spec) image.Rectangle {
+	var all image.Rectangle
+	for _, s := range specs {
+		if s.Validate() != nil {
+			return image.Rectangle{}
+		}
+		all = all.Union(i.region(s))
+	}
+	return all
 }
 
 // explain turns a decoder's error into one of ours.

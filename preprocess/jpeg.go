@@ -75,11 +75,10 @@ func jpegHeader(data []byte, l Limits) (header, error) {
 		coefficient = 4
 		h.decode = func(r io.Reader) (image.Image, error) { return jpeg.Decode(r) }
 	} else {
-		h.decode = func(r io.Reader) (image.Image, error) {
-			f := r.(*feed)
-			m, _, err := planes.Decode(f.data, image.Rectangle{}, f.stop)
+		h.decodePart = func(f *feed, part image.Rectangle) (image.Image, image.Point, error) {
+			m, at, err := planes.Decode(f.data, part, f.stop)
 			f.ended = errors.Is(err, io.ErrUnexpectedEOF)
-			return m, err
+			return m, at, err
 		}
 	}
 	if progressive {

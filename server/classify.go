@@ -128,7 +128,7 @@ func (h handlers) infer(ctx context.Context, s *session, c *backend.Classifier, 
 	defer release()
 	lap(&r.timing.QueueMs)
 
-	image, err := preprocess.Decode(ctx, data, h.limits)
+	image, err := preprocess.Decode(ctx, data, h.limits, preprocess.Spec(s.entry.model.Preprocess))
 	if err != nil {
 		return nil, err
 	}

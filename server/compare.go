@@ -177,7 +177,7 @@ func (h handlers) prepareInput(ctx context.Context, s *session, data []byte, inp
 	}
 	defer release()
 	begin := time.Now()
-	image, err := preprocess.Decode(ctx, data, h.limits)
+	image, err := preprocess.Decode(ctx, data, h.limits, preprocess.Spec(s.entry.model.Preprocess))
 	if err != nil {
 		return api.Image{}, err
 	}
