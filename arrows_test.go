@@ -19,6 +19,7 @@ var arrows = map[string][]string{
 	"eval":                {"backend", "compare", "model", "preprocess"},
 	"export":              {"backend", "model"},
 	"model":               {"checkpoint", "graph"},
+	"preprocess":          {"preprocess/internal/jpeg"},
 	"examples/…":          {"backend", "backend/purego", "model", "model/demo", "preprocess"},
 	"model/demo":          {"checkpoint", "model"},
 	"model/modeltest":     {"checkpoint", "model", "npy"},

@@ -88,8 +88,9 @@ type Info struct {
 type Image struct {
 	Info
 	pixels image.Image
-	at     image.Point // where pixels lie on the canvas of Width x Height
-	canvas [3]uint8    // the colour of the canvas beside them
+	at     image.Point     // where pixels lie on the canvas of Width x Height
+	canvas [3]uint8        // the colour of the canvas beside them
+	only   image.Rectangle // what was decoded; all if empty
 }
 
 // header is what a format's header function finds, before a pixel is decoded.
@@ -105,6 +106,9 @@ type header struct {
 	// stricter than Pillow.
 	input  []byte
 	decode func(r io.Reader) (image.Image, error)
+	// decodePart, where it is set, decodes only a part of the image, or a
+	// little more, which lies at the point at.
+	decodePart func(f *feed, part image.Rectangle) (m image.Image, at image.Point, err error)
 }
 
 // headers read the header of each supported format and check its size against
@@ -124,13 +128,14 @@ func init() { // a literal would be an initialisation cycle through Sniff
 
 // Decode reads an image: its first frame, if it is animated. Claims are checked
 // before memory is taken for them, and no input makes it panic. Trailing bytes
-// are ignored.
-func Decode(ctx context.Context, data []byte, l Limits) (*Image, error) {
+// are ignored. With specs the image is good for their crops; what they do not
+// need may be left out.
+func Decode(ctx context.Context, data []byte, l Limits, specs ...Spec) (*Image, error) {
 	p, err := Open(data, l)
 	if err != nil {
 		return nil, err
 	}
-	return p.Decode(ctx)
+	return p.Decode(ctx, specs...)
 }
 
 // Pending is an image of which the header has been read, and checked.
@@ -180,16 +185,36 @@ func notWithPanic(format string, err *error) {
 	}
 }
 
-// Decode decodes the image, within the limits that it was opened with.
-func (p *Pending) Decode(ctx context.Context) (im *Image, err error) {
+// Decode decodes the image, within the limits that it was opened with. With
+// specs it is good for their crops.
+func (p *Pending) Decode(ctx context.Context, specs ...Spec) (im *Image, err error) {
 	defer notWithPanic(p.Format, &err)
 	makeRoom(p.memory, p.limits.DecodeBytes)
 	f := &feed{ctx: ctx, deadline: time.Now().Add(p.limits.DecodeTime), data: p.input}
-	pixels, err := p.decode(f)
+	result := &Image{Info: p.Info, at: p.at, canvas: p.canvas}
+	if p.decodePart != nil {
+		result.only = p.regions(specs)
+		result.pixels, result.at, err = p.decodePart(f, result.only)
+	} else {
+		result.pixels, err = p.decode(f)
+	}
 	if err != nil {
 		return nil, explain(err, f, p.header, p.bytes)
 	}
-	return &Image{Info: p.Info, pixels: pixels, at: p.at, canvas: p.canvas}, nil
+	return result, nil
+}
+
+// regions is what the crops of all specs need; empty, for everything, if there
+// are none or one is not valid, which Crop will say.
+func (i Info) regions(specs []Spec) image.Rectangle {
+	var all image.Rectangle
+	for _, s := range specs {
+		if s.Validate() != nil {
+			return image.Rectangle{}
+		}
+		all = all.Union(i.region(s))
+	}
+	return all
 }
 
 // explain turns a decoder's error into one of ours.
@@ -267,11 +292,8 @@ func (f *feed) Read(p []byte) (int, error) {
 }
 
 func (f *feed) ReadAt(p []byte, off int64) (int, error) {
-	if f.stopped == nil {
-		f.stopped = f.reasonToStop()
-	}
-	if f.stopped != nil {
-		return 0, f.stopped
+	if err := f.stop(); err != nil {
+		return 0, err
 	}
 	n := 0
 	if off < int64(len(f.data)) {
@@ -282,6 +304,14 @@ func (f *feed) ReadAt(p []byte, off int64) (int, error) {
 		return n, io.EOF
 	}
 	return n, nil
+}
+
+// stop says why decoding must end, from the first time on that it must.
+func (f *feed) stop() error {
+	if f.stopped == nil {
+		f.stopped = f.reasonToStop()
+	}
+	return f.stopped
 }
 
 func (f *feed) reasonToStop() error {

@@ -19,8 +19,9 @@ type goldenCase struct {
 	Resize             string
 	CropRatio          float64 `json:"crop_ratio"`
 	Filter             string
-	// Tolerance is "exact", every byte equal, or "lossy": decoders of JPEG and
-	// lossy WebP differ a little in their arithmetic.
+	// Tolerance is "exact", every byte equal, or "lossy": decoders of lossy WebP
+	// and of JPEG in RGB and CMYK, which is image/jpeg's to read, differ a little
+	// in their arithmetic.
 	Tolerance string
 }
 
@@ -90,6 +91,50 @@ func TestGolden(t *testing.T) {
 			}
 			t.Logf("largest difference %d, mean %.4f", largest, mean)
 		})
+	}
+}
+
+// TestDecodeFor checks that an image decoded for a crop gives the same one, and
+// no other that needs more.
+func TestDecodeFor(t *testing.T) {
+	for _, c := range goldenCases(t) {
+		data := readTestdata(t, c.File)
+		if format, _ := Sniff(data); format != jpegFormat || len(data) > 10000 {
+			continue
+		}
+		whole, err := Decode(context.Background(), data, patientLimits())
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, resize := range []string{"shorter_side", "squash"} {
+			for _, filter := range []string{"bicubic", "bilinear", "lanczos", "nearest"} {
+				s := c.spec()
+				s.Resize, s.Filter = resize, filter
+				for _, ratio := range []float64{c.CropRatio, 0.3, 1.3} {
+					s.CropRatio = ratio
+					want, err := whole.Crop(s)
+					if err != nil {
+						t.Fatal(err)
+					}
+					part, err := Decode(context.Background(), data, patientLimits(), s)
+					if err != nil {
+						t.Fatal(err)
+					}
+					if got, err := part.Crop(s); err != nil || !bytes.Equal(got, want) {
+						t.Fatalf("%s, %+v: error %v, another crop than of the whole image", c.File, s, err)
+					}
+				}
+			}
+		}
+	}
+	s := good()
+	im, err := Decode(context.Background(), readTestdata(t, "fixture-photo420.jpg"), patientLimits(), s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.Resize = "squash"
+	if _, err := im.Crop(s); err == nil {
+		t.Error("the whole of an image is cropped of which the middle was decoded")
 	}
 }
 

@@ -3,10 +3,13 @@ package preprocess
 import (
 	"bytes"
 	"encoding/binary"
+	"errors"
 	"image"
 	"image/jpeg"
 	"io"
 	"slices"
+
+	planes "edgevit/preprocess/internal/jpeg"
 )
 
 // Markers: ITU-T T.81, table B.1.
@@ -22,6 +25,7 @@ const (
 	markerRST7  = 0xd7
 	markerEOI   = 0xd9
 	markerSOS   = 0xda
+	markerAPP0  = 0xe0
 	markerAPP1  = 0xe1
 	markerAPP14 = 0xee
 )
@@ -29,10 +33,9 @@ const (
 // jpegHeader walks all markers, because scans can be counted in no other way.
 func jpegHeader(data []byte, l Limits) (header, error) {
 	h := header{Info: Info{Format: jpegFormat, Orientation: 1}, input: data}
-	var exif []byte
-	var components int
-	var adobe []byte
-	scans := 0
+	var exif, adobe []byte
+	var components, scans int
+	var progressive, jfif, namedRGB bool
 
 	at := 2
 	for {
@@ -54,22 +57,41 @@ func jpegHeader(data []byte, l Limits) (header, error) {
 			if err := h.jpegFrame(marker, segment, l); err != nil {
 				return h, err
 			}
-			components = int(segment[5])
+			components, progressive = int(segment[5]), marker == markerSOF2
+			namedRGB = components == 3 && segment[6] == 'R' && segment[9] == 'G' && segment[12] == 'B'
+		case marker == markerAPP0:
+			jfif = bytes.HasPrefix(segment, []byte("JFIF\x00"))
 		}
 	}
 	if components == 0 {
 		return h, fail(ErrDamaged, "jpeg: damaged: no image in its %d bytes", len(data))
 	}
 	h.Orientation = exifOrientation(exif)
-	if components == 4 || components == 3 && len(adobe) >= 12 && adobe[11] == 0 {
-		h.memory += 4 * int64(h.Width) * int64(h.Height) // converted from inks, or stored as RGB
+	// What three components are is libjpeg's to say (jdapimin.c). RGB and inks,
+	// which are rare, are left to the standard library.
+	rgb := components == 3 && !jfif && (namedRGB || len(adobe) >= 12 && adobe[11] == 0)
+	coefficient := int64(2) // bytes
+	if rgb || components == 4 {
+		coefficient = 4
+		h.decode = func(r io.Reader) (image.Image, error) { return jpeg.Decode(r) }
+	} else {
+		h.decodePart = func(f *feed, part image.Rectangle) (image.Image, image.Point, error) {
+			m, at, err := planes.Decode(f.data, part, f.stop)
+			f.ended = errors.Is(err, io.ErrUnexpectedEOF)
+			return m, at, err
+		}
+	}
+	if progressive {
+		h.memory += coefficient * h.memory
+	}
+	if rgb || components == 4 {
+		h.memory += 4 * int64(h.Width) * int64(h.Height) // stored as RGB, or converted from inks
 	}
 	if components == 4 && adobe == nil {
 		// Pillow takes four components for inverted CMYK; the standard library
 		// wants Adobe's marker to say so.
 		h.input = slices.Concat(data[:2], []byte("\xff\xee\x00\x0eAdobe\x00\x64\x00\x00\x00\x00\x00"), data[2:])
 	}
-	h.decode = func(r io.Reader) (image.Image, error) { return jpeg.Decode(r) }
 	return h, nil
 }
 
@@ -108,9 +130,8 @@ func nextSegment(data []byte, at int) (marker byte, segment []byte, next int) {
 	}
 }
 
-// jpegFrame reads a frame header, T.81 section B.2.2, and estimates what the
-// standard library allocates: whole MCUs of 8-bit planes, 32-bit coefficients
-// if progressive.
+// jpegFrame reads a frame header, T.81 section B.2.2, and estimates what its
+// planes take: 8 bits a sample, whole MCUs.
 func (h *header) jpegFrame(marker byte, segment []byte, l Limits) error {
 	if len(segment) < 6 || len(segment) < 6+3*int(segment[5]) || segment[5] == 0 {
 		return fail(ErrDamaged, "jpeg: damaged: frame header of %d bytes", len(segment))
@@ -144,16 +165,9 @@ func (h *header) jpegFrame(marker byte, segment []byte, l Limits) error {
 	if area == 0 || hMax > 4 || vMax > 4 {
 		return fail(ErrDamaged, "jpeg: damaged: sampling factors out of range")
 	}
-	// The standard library counts MCUs by the first component's factors, which
-	// it makes sure are the largest.
+	// Decoders count MCUs by the first component's factors, which they make sure
+	// are the largest.
 	mcus := ((width + 8*hMax - 1) / (8 * hMax)) * ((height + 8*vMax - 1) / (8 * vMax))
-	samples := 64 * area * mcus
-	h.memory = samples
-	if marker == markerSOF2 {
-		h.memory += 4 * samples
-	}
-	if components == 3 && segment[6] == 'R' {
-		h.memory += 4 * width * height // so it is stored as RGB, unless JFIF is said too
-	}
+	h.memory = 64 * area * mcus
 	return nil
 }

@@ -1,16 +1,18 @@
 // Package preprocess turns the bytes of a photograph into a model's input
 // tensor, as Pillow and torchvision do: EXIF orientation, RGB on white, resize,
 // centre crop, mean and standard deviation. The resize follows Pillow's
-// Resample.c to the bit; only the lossy decoders may differ.
+// Resample.c to the bit, and JPEG in grey and YCbCr is decoded as by libjpeg;
+// only the other lossy decoders may differ.
 //
-//	im, err := preprocess.Decode(ctx, data, preprocess.DefaultLimits())
+//	im, err := preprocess.Decode(ctx, data, preprocess.DefaultLimits(), spec)
 //	err = im.Tensor(spec, tensor)
 //
 // Bytes pass through the files in this order: sniff.go names the format;
 // jpeg.go, png.go, webp.go (with vp8l.go), gif.go, bmp.go and tiff.go each read
-// a header and say what decoding would take; decode.go holds that against the limits and
-// decodes; rows.go turns stored rows into RGB; resize.go does the rest. Nothing
-// bigger than the decoded image and a few rows is ever held.
+// a header and say what decoding would take; decode.go holds that against the
+// limits and decodes, most JPEGs by internal/jpeg; rows.go turns stored rows into
+// RGB; resize.go does the rest. Nothing bigger than the decoded image, the
+// coefficients of a progressive JPEG and a few rows is ever held.
 package preprocess
 
 import (

@@ -1,9 +1,14 @@
 package preprocess
 
 import (
+	"bytes"
 	"context"
 	"encoding/binary"
 	"errors"
+	"fmt"
+	"image"
+	"image/draw"
+	"image/jpeg"
 	"math"
 	"slices"
 	"strings"
@@ -218,18 +223,46 @@ func TestSniff(t *testing.T) {
 	}
 }
 
+// BenchmarkPhoto goes from the file to the tensor. Larger photographs are one,
+// repeated side by side, so that they have as many details a pixel.
 func BenchmarkPhoto(b *testing.B) {
-	data := readTestdata(b, "fixture-photo420.jpg")
+	small := readTestdata(b, "fixture-photo420.jpg")
 	tensor := make([]float32, 224*224*3)
-	for b.Loop() {
-		im, err := Decode(context.Background(), data, DefaultLimits())
-		if err != nil {
-			b.Fatal(err)
+	for _, size := range []image.Point{{}, {2000, 1500}, {4000, 3000}} {
+		name, data := "as it is", small
+		if size != (image.Point{}) {
+			name, data = fmt.Sprintf("%dx%d", size.X, size.Y), tiledPhoto(b, small, size)
 		}
-		if err := im.Tensor(good(), tensor); err != nil {
-			b.Fatal(err)
+		b.Run(name, func(b *testing.B) {
+			for b.Loop() {
+				im, err := Decode(context.Background(), data, patientLimits(), good())
+				if err != nil {
+					b.Fatal(err)
+				}
+				if err := im.Tensor(good(), tensor); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}
+
+func tiledPhoto(tb testing.TB, data []byte, size image.Point) []byte {
+	tile, err := jpeg.Decode(bytes.NewReader(data))
+	if err != nil {
+		tb.Fatal(err)
+	}
+	m := image.NewRGBA(image.Rectangle{Max: size})
+	for y := 0; y < size.Y; y += tile.Bounds().Dy() {
+		for x := 0; x < size.X; x += tile.Bounds().Dx() {
+			draw.Draw(m, tile.Bounds().Add(image.Pt(x, y)), tile, image.Point{}, draw.Src)
 		}
 	}
+	var file bytes.Buffer
+	if err := jpeg.Encode(&file, m, &jpeg.Options{Quality: 90}); err != nil {
+		tb.Fatal(err)
+	}
+	return file.Bytes()
 }
 
 func TestNoAntialias(t *testing.T) {

@@ -1,6 +1,10 @@
 package preprocess
 
-import "math"
+import (
+	"fmt"
+	"image"
+	"math"
+)
 
 // filter is a resampling kernel: its value at x, which is 0 from support on.
 // Source: Pillow, src/libImaging/Resample.c.
@@ -66,7 +70,6 @@ func windows(name string, in, out, from, n int, antialias bool) []window {
 		stretch = max(scale, 1) // the kernel grows when shrinking
 	}
 	support := f.support * stretch
-
 	ws := make([]window, n)
 	weights := make([]float64, int(math.Ceil(support))*2+1)
 	for i := range ws {
@@ -110,6 +113,15 @@ func nearestWindows(in, out, from, n int) []window {
 	return ws
 }
 
+// reach is which input samples those windows can need, from first to before
+// end. It allows for the widest of them, so that no weight is computed.
+func reach(name string, in, out, from, n int) (first, end int) {
+	scale := float64(in) / float64(out)
+	support := (filters[name].support + 1) * max(scale, 1) // 1 for roundings, and for nearest
+	low, high := max(from, 0), min(from+n, out)
+	return max(0, int(float64(low)*scale-support)), min(in, int(float64(high)*scale+support)+1)
+}
+
 // flip turns windows over in samples into those over the mirrored samples.
 func flip(ws []window, in int) {
 	for i, w := range ws {
@@ -149,12 +161,39 @@ func cropOffset(side, crop int) int {
 
 // Crop resizes the upright image and crops it: the result, [Size Size 3] RGB,
 // is what torchvision's Resize and CenterCrop make of a PIL image. Only the
-// pixels of the crop are computed. The only errors are Validate's.
+// pixels of the crop are computed. The only errors are Validate's, and that the
+// image was decoded for other crops.
 func (im *Image) Crop(s Spec) ([]uint8, error) { return im.crop(s, true) }
+
+// region is the part of the stored image that a crop may need: s is valid.
+func (i Info) region(s Spec) image.Rectangle {
+	width, height := i.Width, i.Height
+	if i.Orientation >= 5 {
+		width, height = height, width
+	}
+	rw, rh, left, top := s.placement(width, height)
+	x0, x1 := reach(s.Filter, width, rw, left, s.Size)
+	y0, y1 := reach(s.Filter, height, rh, top, s.Size)
+	switch i.Orientation {
+	case 2, 3, 6, 7:
+		x0, x1 = width-x1, width-x0
+	}
+	switch i.Orientation {
+	case 3, 4, 7, 8:
+		y0, y1 = height-y1, height-y0
+	}
+	if i.Orientation >= 5 {
+		return image.Rect(y0, x0, y1, x1)
+	}
+	return image.Rect(x0, y0, x1, y1)
+}
 
 func (im *Image) crop(s Spec, antialias bool) ([]uint8, error) {
 	if err := s.Validate(); err != nil {
 		return nil, err
+	}
+	if im.only != (image.Rectangle{}) && !im.region(s).In(im.only) {
+		return nil, fmt.Errorf("preprocess: the image was decoded for crops that do not cover this one: %+v", s)
 	}
 	// Stored rows of a transposed image are columns of the upright one.
 	width, height := im.Width, im.Height
@@ -236,7 +275,18 @@ func combine(dst []uint8, c *rowCache, w window, sums []int32) {
 	for i := range sums {
 		sums[i] = 1 << (precision - 1)
 	}
-	for k, weight := range w.weights {
+	// Four rows at once, so that each sum is loaded and stored less often.
+	k := 0
+	for ; k+4 <= len(w.weights); k += 4 {
+		y, ws := w.first+k, w.weights[k:k+4:k+4]
+		r0, r1, r2, r3 := c.row(y)[:len(sums)], c.row(y + 1)[:len(sums)], c.row(y + 2)[:len(sums)], c.row(y + 3)[:len(sums)]
+		w0, w1, w2, w3 := ws[0], ws[1], ws[2], ws[3]
+		for i := range sums {
+			sums[i] += int32(r0[i])*w0 + int32(r1[i])*w1 + int32(r2[i])*w2 + int32(r3[i])*w3
+		}
+	}
+	for ; k < len(w.weights); k++ {
+		weight := w.weights[k]
 		for i, v := range c.row(w.first + k)[:len(sums)] {
 			sums[i] += int32(v) * weight
 		}
@@ -251,12 +301,12 @@ func combine(dst []uint8, c *rowCache, w window, sums []int32) {
 func resample(dst []uint8, step int, src []uint8, ws []window) {
 	for i, w := range ws {
 		r, g, b := int32(1<<(precision-1)), int32(1<<(precision-1)), int32(1<<(precision-1))
-		pixels := src[3*w.first:]
-		pixels = pixels[:3*len(w.weights)]
+		pixels := src[3*w.first:][:3*len(w.weights)]
 		for _, weight := range w.weights {
-			r += int32(pixels[0]) * weight
-			g += int32(pixels[1]) * weight
-			b += int32(pixels[2]) * weight
+			p := pixels[:3:3]
+			r += int32(p[0]) * weight
+			g += int32(p[1]) * weight
+			b += int32(p[2]) * weight
 			pixels = pixels[3:]
 		}
 		p := dst[i*step:][:3]

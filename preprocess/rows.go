@@ -39,7 +39,8 @@ func newRows(im *Image) *rows {
 func (r *rows) read(dst []uint8, y int) {
 	size := r.im.pixels.Bounds().Size()
 	x0, y0 := r.im.at.X, r.im.at.Y
-	if size.X != r.im.Width || size.Y != r.im.Height {
+	beside := size.X != r.im.Width || size.Y != r.im.Height
+	if beside && r.im.only.Empty() { // else what lies there was not asked for
 		for i := 0; i < len(dst); i += 3 {
 			copy(dst[i:], r.im.canvas[:])
 		}

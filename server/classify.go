@@ -147,7 +147,7 @@ func (h handlers) infer(ctx context.Context, s *session, c *backend.Classifier, 
 	defer release()
 	lap(&r.timing.QueueMs)
 
-	image, free, err := h.decode(ctx, data)
+	image, free, err := h.decode(ctx, data, s.entry.model)
 	if err != nil {
 		return nil, err
 	}
@@ -171,9 +171,9 @@ func (h handlers) infer(ctx context.Context, s *session, c *backend.Classifier, 
 	return &r, checkFinite(s, r.logits)
 }
 
-// decode decodes an image once there is memory for its pixels; free gives that
+// decode decodes an image for the model once there is memory for its pixels; free gives that
 // back when they are used up.
-func (s *Server) decode(ctx context.Context, data []byte) (image *preprocess.Image, free func(), err error) {
+func (s *Server) decode(ctx context.Context, data []byte, m *model.Model) (image *preprocess.Image, free func(), err error) {
 	pending, err := preprocess.Open(data, s.limits)
 	if err != nil {
 		return nil, nil, err
@@ -183,7 +183,7 @@ func (s *Server) decode(ctx context.Context, data []byte) (image *preprocess.Ima
 		return nil, nil, fmt.Errorf("waiting for %d bytes to decode into: %w", memory, err)
 	}
 	free = func() { s.pixels.Release(memory) }
-	if image, err = pending.Decode(ctx); err != nil {
+	if image, err = pending.Decode(ctx, preprocess.Spec(m.Preprocess)); err != nil {
 		free()
 		return nil, nil, err
 	}

@@ -179,7 +179,7 @@ func (h handlers) prepareInput(ctx context.Context, s *session, data []byte, inp
 	}
 	defer release()
 	begin := time.Now()
-	image, free, err := h.decode(ctx, data)
+	image, free, err := h.decode(ctx, data, s.entry.model)
 	if err != nil {
 		return api.Image{}, err
 	}

@@ -252,7 +252,7 @@ func (p protocol) runBatch(ctx context.Context, s *session, c *backend.Classifie
 // prepareImage decodes an image file into input, [H W 3].
 func (p protocol) prepareImage(ctx context.Context, file []byte, m *model.Model, input []float32, r *inferRun) error {
 	begin := time.Now()
-	image, free, err := p.decode(ctx, file)
+	image, free, err := p.decode(ctx, file, m)
 	if err != nil {
 		return err
 	}

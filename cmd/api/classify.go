@@ -143,7 +143,7 @@ func classifyFile(ctx context.Context, b *backend.Classifier, m *model.Model, fi
 		return classifyResult{}, err
 	}
 	begin := time.Now()
-	im, err := preprocess.Decode(ctx, data, preprocess.DefaultLimits())
+	im, err := preprocess.Decode(ctx, data, preprocess.DefaultLimits(), preprocess.Spec(m.Preprocess))
 	if err != nil {
 		return classifyResult{}, err
 	}

@@ -203,7 +203,7 @@ func (c *compareCmd) image(ctx context.Context, m *model.Model, all []*contestan
 	if err != nil {
 		return compareResult{}, err
 	}
-	im, err := preprocess.Decode(ctx, data, preprocess.DefaultLimits())
+	im, err := preprocess.Decode(ctx, data, preprocess.DefaultLimits(), preprocess.Spec(m.Preprocess))
 	if err != nil {
 		return compareResult{}, err
 	}

@@ -203,6 +203,18 @@ func gemmAVX2x1x2(t *byte)
 func gemmAVX2x1x3(t *byte)
 
 //go:noescape
+func gemmInt8AVX2x1x1(t *byte)
+
+//go:noescape
+func gemmAVXVNNIx1x1(t *byte)
+
+//go:noescape
+func gemmInt8AVX2x1x2(t *byte)
+
+//go:noescape
+func gemmAVXVNNIx1x2(t *byte)
+
+//go:noescape
 func gemmAVX2x2x1(t *byte)
 
 //go:noescape
@@ -210,6 +222,18 @@ func gemmAVX2x2x2(t *byte)
 
 //go:noescape
 func gemmAVX2x2x3(t *byte)
+
+//go:noescape
+func gemmInt8AVX2x2x1(t *byte)
+
+//go:noescape
+func gemmAVXVNNIx2x1(t *byte)
+
+//go:noescape
+func gemmInt8AVX2x2x2(t *byte)
+
+//go:noescape
+func gemmAVXVNNIx2x2(t *byte)
 
 //go:noescape
 func gemmAVX2x3x1(t *byte)
@@ -221,6 +245,18 @@ func gemmAVX2x3x2(t *byte)
 func gemmAVX2x3x3(t *byte)
 
 //go:noescape
+func gemmInt8AVX2x3x1(t *byte)
+
+//go:noescape
+func gemmAVXVNNIx3x1(t *byte)
+
+//go:noescape
+func gemmInt8AVX2x3x2(t *byte)
+
+//go:noescape
+func gemmAVXVNNIx3x2(t *byte)
+
+//go:noescape
 func gemmAVX2x4x1(t *byte)
 
 //go:noescape
@@ -228,6 +264,24 @@ func gemmAVX2x4x2(t *byte)
 
 //go:noescape
 func gemmAVX2x4x3(t *byte)
+
+//go:noescape
+func gemmInt8AVX2x4x1(t *byte)
+
+//go:noescape
+func gemmAVXVNNIx4x1(t *byte)
+
+//go:noescape
+func gemmInt8AVX2x4x2(t *byte)
+
+//go:noescape
+func gemmAVXVNNIx4x2(t *byte)
+
+//go:noescape
+func highestVectorsAVX2(t *byte)
+
+//go:noescape
+func bytesVectorsAVX2(t *byte)
 
 //go:noescape
 func geluVectorsAVX2(t *byte)

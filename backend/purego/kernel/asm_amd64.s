@@ -22870,6 +22870,455 @@ store0:
 	VZEROUPPER
 	RET
 
+// func gemmInt8AVX2x1x1(t *byte)
+// Requires: AVX, AVX2
+TEXT ·gemmInt8AVX2x1x1(SB), NOSPLIT, $0-8
+	MOVQ t+0(FP), AX
+	MOVQ (AX), CX
+	MOVQ 8(AX), DX
+	MOVQ 32(AX), BX
+	MOVQ 40(AX), SI
+	MOVQ 48(AX), DI
+	MOVQ 56(AX), R8
+	MOVQ 72(AX), R9
+	MOVQ 112(AX), R10
+	LEAQ (DX)(DI*2), R11
+	ADDQ DI, R11
+
+tile:
+	MOVL         $0x80808080, R11
+	VMOVD        R11, X0
+	VPBROADCASTD X0, Y0
+	MOVL         $0x00010001, R11
+	VMOVD        R11, X1
+	VPBROADCASTD X1, Y1
+	MOVQ         96(AX), R11
+	VPXOR        Y2, Y2, Y2
+	MOVQ         16(AX), R11
+	MOVQ         64(AX), R12
+	SUBQ         $0x04, R12
+	JL           rest
+
+loop:
+	VMOVDQU      (R11), Y3
+	VPBROADCASTD (DX), Y4
+	VPXOR        Y0, Y4, Y4
+	VPABSB       Y4, Y5
+	VPSIGNB      Y4, Y3, Y3
+	VPMADDUBSW   Y3, Y5, Y3
+	VPMADDWD     Y1, Y3, Y3
+	VPADDD       Y3, Y2, Y2
+	VMOVDQU      32(R11), Y3
+	VPBROADCASTD 4(DX), Y4
+	VPXOR        Y0, Y4, Y4
+	VPABSB       Y4, Y5
+	VPSIGNB      Y4, Y3, Y3
+	VPMADDUBSW   Y3, Y5, Y3
+	VPMADDWD     Y1, Y3, Y3
+	VPADDD       Y3, Y2, Y2
+	VMOVDQU      64(R11), Y3
+	VPBROADCASTD 8(DX), Y4
+	VPXOR        Y0, Y4, Y4
+	VPABSB       Y4, Y5
+	VPSIGNB      Y4, Y3, Y3
+	VPMADDUBSW   Y3, Y5, Y3
+	VPMADDWD     Y1, Y3, Y3
+	VPADDD       Y3, Y2, Y2
+	VMOVDQU      96(R11), Y3
+	VPBROADCASTD 12(DX), Y4
+	VPXOR        Y0, Y4, Y4
+	VPABSB       Y4, Y5
+	VPSIGNB      Y4, Y3, Y3
+	VPMADDUBSW   Y3, Y5, Y3
+	VPMADDWD     Y1, Y3, Y3
+	VPADDD       Y3, Y2, Y2
+	ADDQ         $0x00000080, R11
+	ADDQ         $0x10, DX
+	SUBQ         $0x04, R12
+	JGE          loop
+
+rest:
+	ADDQ $0x04, R12
+	JZ   scale
+
+restloop:
+	VMOVDQU      (R11), Y3
+	VPBROADCASTD (DX), Y4
+	VPXOR        Y0, Y4, Y4
+	VPABSB       Y4, Y5
+	VPSIGNB      Y4, Y3, Y3
+	VPMADDUBSW   Y3, Y5, Y3
+	VPMADDWD     Y1, Y3, Y3
+	VPADDD       Y3, Y2, Y2
+	ADDQ         $0x00000020, R11
+	ADDQ         $0x04, DX
+	DECQ         R12
+	JNZ          restloop
+
+scale:
+	MOVQ         104(AX), R11
+	MOVQ         24(AX), R12
+	VBROADCASTSS (R10), Y4
+	VCVTDQ2PS    Y2, Y2
+	VMULPS       (R11), Y2, Y2
+	VMULPS       Y4, Y2, Y2
+	VADDPS       (R12), Y2, Y2
+	ADDQ         $0x04, R10
+	MOVQ         80(AX), R11
+	VMOVUPS      (R11), Y3
+	TESTQ        BX, BX
+	JZ           store0
+	VMASKMOVPS   (BX), Y3, Y4
+	VADDPS       Y4, Y2, Y2
+	ADDQ         R8, BX
+
+store0:
+	VMASKMOVPS Y2, Y3, (CX)
+	ADDQ       SI, CX
+	MOVQ       64(AX), R11
+	SHLQ       $0x02, R11
+	IMUL3Q     $0x00000001, DI, R12
+	SUBQ       R11, R12
+	ADDQ       R12, DX
+	DECQ       R9
+	JNZ        tile
+	VZEROUPPER
+	RET
+
+// func gemmAVXVNNIx1x1(t *byte)
+// Requires: AVX, AVX2, AVX512VL, AVX512VNNI
+TEXT ·gemmAVXVNNIx1x1(SB), NOSPLIT, $0-8
+	MOVQ t+0(FP), AX
+	MOVQ (AX), CX
+	MOVQ 8(AX), DX
+	MOVQ 32(AX), BX
+	MOVQ 40(AX), SI
+	MOVQ 48(AX), DI
+	MOVQ 56(AX), R8
+	MOVQ 72(AX), R9
+	MOVQ 112(AX), R10
+	LEAQ (DX)(DI*2), R11
+	ADDQ DI, R11
+
+tile:
+	MOVQ    96(AX), R11
+	VMOVDQU (R11), Y0
+	MOVQ    16(AX), R11
+	MOVQ    64(AX), R12
+	SUBQ    $0x04, R12
+	JL      rest
+
+loop:
+	VMOVDQU      (R11), Y1
+	VPBROADCASTD (DX), Y2
+	BYTE $0xc4; BYTE $0xe2; BYTE $0x6d; BYTE $0x50; BYTE $0xc1 // VPDPBUSD Y1, Y2, Y0
+	VMOVDQU      32(R11), Y1
+	VPBROADCASTD 4(DX), Y2
+	BYTE $0xc4; BYTE $0xe2; BYTE $0x6d; BYTE $0x50; BYTE $0xc1 // VPDPBUSD Y1, Y2, Y0
+	VMOVDQU      64(R11), Y1
+	VPBROADCASTD 8(DX), Y2
+	BYTE $0xc4; BYTE $0xe2; BYTE $0x6d; BYTE $0x50; BYTE $0xc1 // VPDPBUSD Y1, Y2, Y0
+	VMOVDQU      96(R11), Y1
+	VPBROADCASTD 12(DX), Y2
+	BYTE $0xc4; BYTE $0xe2; BYTE $0x6d; BYTE $0x50; BYTE $0xc1 // VPDPBUSD Y1, Y2, Y0
+	ADDQ         $0x00000080, R11
+	ADDQ         $0x10, DX
+	SUBQ         $0x04, R12
+	JGE          loop
+
+rest:
+	ADDQ $0x04, R12
+	JZ   scale
+
+restloop:
+	VMOVDQU      (R11), Y1
+	VPBROADCASTD (DX), Y2
+	BYTE $0xc4; BYTE $0xe2; BYTE $0x6d; BYTE $0x50; BYTE $0xc1 // VPDPBUSD Y1, Y2, Y0
+	ADDQ         $0x00000020, R11
+	ADDQ         $0x04, DX
+	DECQ         R12
+	JNZ          restloop
+
+scale:
+	MOVQ         104(AX), R11
+	MOVQ         24(AX), R12
+	VBROADCASTSS (R10), Y2
+	VCVTDQ2PS    Y0, Y0
+	VMULPS       (R11), Y0, Y0
+	VMULPS       Y2, Y0, Y0
+	VADDPS       (R12), Y0, Y0
+	ADDQ         $0x04, R10
+	MOVQ         80(AX), R11
+	VMOVUPS      (R11), Y1
+	TESTQ        BX, BX
+	JZ           store0
+	VMASKMOVPS   (BX), Y1, Y2
+	VADDPS       Y2, Y0, Y0
+	ADDQ         R8, BX
+
+store0:
+	VMASKMOVPS Y0, Y1, (CX)
+	ADDQ       SI, CX
+	MOVQ       64(AX), R11
+	SHLQ       $0x02, R11
+	IMUL3Q     $0x00000001, DI, R12
+	SUBQ       R11, R12
+	ADDQ       R12, DX
+	DECQ       R9
+	JNZ        tile
+	VZEROUPPER
+	RET
+
+// func gemmInt8AVX2x1x2(t *byte)
+// Requires: AVX, AVX2
+TEXT ·gemmInt8AVX2x1x2(SB), NOSPLIT, $0-8
+	MOVQ t+0(FP), AX
+	MOVQ (AX), CX
+	MOVQ 8(AX), DX
+	MOVQ 32(AX), BX
+	MOVQ 40(AX), SI
+	MOVQ 48(AX), DI
+	MOVQ 56(AX), R8
+	MOVQ 72(AX), R9
+	MOVQ 112(AX), R10
+	LEAQ (DX)(DI*2), R11
+	ADDQ DI, R11
+
+tile:
+	MOVL         $0x80808080, R11
+	VMOVD        R11, X0
+	VPBROADCASTD X0, Y0
+	MOVL         $0x00010001, R11
+	VMOVD        R11, X1
+	VPBROADCASTD X1, Y1
+	MOVQ         96(AX), R11
+	VPXOR        Y2, Y2, Y2
+	VPXOR        Y3, Y3, Y3
+	MOVQ         16(AX), R11
+	MOVQ         64(AX), R12
+	SUBQ         $0x04, R12
+	JL           rest
+
+loop:
+	VMOVDQU      (R11), Y4
+	VMOVDQU      32(R11), Y5
+	VPBROADCASTD (DX), Y6
+	VPXOR        Y0, Y6, Y6
+	VPABSB       Y6, Y7
+	VPSIGNB      Y6, Y4, Y4
+	VPMADDUBSW   Y4, Y7, Y4
+	VPMADDWD     Y1, Y4, Y4
+	VPADDD       Y4, Y2, Y2
+	VPSIGNB      Y6, Y5, Y4
+	VPMADDUBSW   Y4, Y7, Y4
+	VPMADDWD     Y1, Y4, Y4
+	VPADDD       Y4, Y3, Y3
+	VMOVDQU      64(R11), Y4
+	VMOVDQU      96(R11), Y5
+	VPBROADCASTD 4(DX), Y6
+	VPXOR        Y0, Y6, Y6
+	VPABSB       Y6, Y7
+	VPSIGNB      Y6, Y4, Y4
+	VPMADDUBSW   Y4, Y7, Y4
+	VPMADDWD     Y1, Y4, Y4
+	VPADDD       Y4, Y2, Y2
+	VPSIGNB      Y6, Y5, Y4
+	VPMADDUBSW   Y4, Y7, Y4
+	VPMADDWD     Y1, Y4, Y4
+	VPADDD       Y4, Y3, Y3
+	VMOVDQU      128(R11), Y4
+	VMOVDQU      160(R11), Y5
+	VPBROADCASTD 8(DX), Y6
+	VPXOR        Y0, Y6, Y6
+	VPABSB       Y6, Y7
+	VPSIGNB      Y6, Y4, Y4
+	VPMADDUBSW   Y4, Y7, Y4
+	VPMADDWD     Y1, Y4, Y4
+	VPADDD       Y4, Y2, Y2
+	VPSIGNB      Y6, Y5, Y4
+	VPMADDUBSW   Y4, Y7, Y4
+	VPMADDWD     Y1, Y4, Y4
+	VPADDD       Y4, Y3, Y3
+	VMOVDQU      192(R11), Y4
+	VMOVDQU      224(R11), Y5
+	VPBROADCASTD 12(DX), Y6
+	VPXOR        Y0, Y6, Y6
+	VPABSB       Y6, Y7
+	VPSIGNB      Y6, Y4, Y4
+	VPMADDUBSW   Y4, Y7, Y4
+	VPMADDWD     Y1, Y4, Y4
+	VPADDD       Y4, Y2, Y2
+	VPSIGNB      Y6, Y5, Y4
+	VPMADDUBSW   Y4, Y7, Y4
+	VPMADDWD     Y1, Y4, Y4
+	VPADDD       Y4, Y3, Y3
+	ADDQ         $0x00000100, R11
+	ADDQ         $0x10, DX
+	SUBQ         $0x04, R12
+	JGE          loop
+
+rest:
+	ADDQ $0x04, R12
+	JZ   scale
+
+restloop:
+	VMOVDQU      (R11), Y4
+	VMOVDQU      32(R11), Y5
+	VPBROADCASTD (DX), Y6
+	VPXOR        Y0, Y6, Y6
+	VPABSB       Y6, Y7
+	VPSIGNB      Y6, Y4, Y4
+	VPMADDUBSW   Y4, Y7, Y4
+	VPMADDWD     Y1, Y4, Y4
+	VPADDD       Y4, Y2, Y2
+	VPSIGNB      Y6, Y5, Y4
+	VPMADDUBSW   Y4, Y7, Y4
+	VPMADDWD     Y1, Y4, Y4
+	VPADDD       Y4, Y3, Y3
+	ADDQ         $0x00000040, R11
+	ADDQ         $0x04, DX
+	DECQ         R12
+	JNZ          restloop
+
+scale:
+	MOVQ         104(AX), R11
+	MOVQ         24(AX), R12
+	VBROADCASTSS (R10), Y6
+	VCVTDQ2PS    Y2, Y2
+	VMULPS       (R11), Y2, Y2
+	VMULPS       Y6, Y2, Y2
+	VADDPS       (R12), Y2, Y2
+	VCVTDQ2PS    Y3, Y3
+	VMULPS       32(R11), Y3, Y3
+	VMULPS       Y6, Y3, Y3
+	VADDPS       32(R12), Y3, Y3
+	ADDQ         $0x04, R10
+	MOVQ         80(AX), R11
+	VMOVUPS      (R11), Y4
+	TESTQ        BX, BX
+	JZ           store0
+	VMOVUPS      (BX), Y6
+	VADDPS       Y6, Y2, Y2
+	VMASKMOVPS   32(BX), Y4, Y6
+	VADDPS       Y6, Y3, Y3
+	ADDQ         R8, BX
+
+store0:
+	VMOVUPS    Y2, (CX)
+	VMASKMOVPS Y3, Y4, 32(CX)
+	ADDQ       SI, CX
+	MOVQ       64(AX), R11
+	SHLQ       $0x02, R11
+	IMUL3Q     $0x00000001, DI, R12
+	SUBQ       R11, R12
+	ADDQ       R12, DX
+	DECQ       R9
+	JNZ        tile
+	VZEROUPPER
+	RET
+
+// func gemmAVXVNNIx1x2(t *byte)
+// Requires: AVX, AVX2, AVX512VL, AVX512VNNI
+TEXT ·gemmAVXVNNIx1x2(SB), NOSPLIT, $0-8
+	MOVQ t+0(FP), AX
+	MOVQ (AX), CX
+	MOVQ 8(AX), DX
+	MOVQ 32(AX), BX
+	MOVQ 40(AX), SI
+	MOVQ 48(AX), DI
+	MOVQ 56(AX), R8
+	MOVQ 72(AX), R9
+	MOVQ 112(AX), R10
+	LEAQ (DX)(DI*2), R11
+	ADDQ DI, R11
+
+tile:
+	MOVQ    96(AX), R11
+	VMOVDQU (R11), Y0
+	VMOVDQU 32(R11), Y1
+	MOVQ    16(AX), R11
+	MOVQ    64(AX), R12
+	SUBQ    $0x04, R12
+	JL      rest
+
+loop:
+	VMOVDQU      (R11), Y2
+	VMOVDQU      32(R11), Y3
+	VPBROADCASTD (DX), Y4
+	BYTE $0xc4; BYTE $0xe2; BYTE $0x5d; BYTE $0x50; BYTE $0xc2 // VPDPBUSD Y2, Y4, Y0
+	BYTE $0xc4; BYTE $0xe2; BYTE $0x5d; BYTE $0x50; BYTE $0xcb // VPDPBUSD Y3, Y4, Y1
+	VMOVDQU      64(R11), Y2
+	VMOVDQU      96(R11), Y3
+	VPBROADCASTD 4(DX), Y4
+	BYTE $0xc4; BYTE $0xe2; BYTE $0x5d; BYTE $0x50; BYTE $0xc2 // VPDPBUSD Y2, Y4, Y0
+	BYTE $0xc4; BYTE $0xe2; BYTE $0x5d; BYTE $0x50; BYTE $0xcb // VPDPBUSD Y3, Y4, Y1
+	VMOVDQU      128(R11), Y2
+	VMOVDQU      160(R11), Y3
+	VPBROADCASTD 8(DX), Y4
+	BYTE $0xc4; BYTE $0xe2; BYTE $0x5d; BYTE $0x50; BYTE $0xc2 // VPDPBUSD Y2, Y4, Y0
+	BYTE $0xc4; BYTE $0xe2; BYTE $0x5d; BYTE $0x50; BYTE $0xcb // VPDPBUSD Y3, Y4, Y1
+	VMOVDQU      192(R11), Y2
+	VMOVDQU      224(R11), Y3
+	VPBROADCASTD 12(DX), Y4
+	BYTE $0xc4; BYTE $0xe2; BYTE $0x5d; BYTE $0x50; BYTE $0xc2 // VPDPBUSD Y2, Y4, Y0
+	BYTE $0xc4; BYTE $0xe2; BYTE $0x5d; BYTE $0x50; BYTE $0xcb // VPDPBUSD Y3, Y4, Y1
+	ADDQ         $0x00000100, R11
+	ADDQ         $0x10, DX
+	SUBQ         $0x04, R12
+	JGE          loop
+
+rest:
+	ADDQ $0x04, R12
+	JZ   scale
+
+restloop:
+	VMOVDQU      (R11), Y2
+	VMOVDQU      32(R11), Y3
+	VPBROADCASTD (DX), Y4
+	BYTE $0xc4; BYTE $0xe2; BYTE $0x5d; BYTE $0x50; BYTE $0xc2 // VPDPBUSD Y2, Y4, Y0
+	BYTE $0xc4; BYTE $0xe2; BYTE $0x5d; BYTE $0x50; BYTE $0xcb // VPDPBUSD Y3, Y4, Y1
+	ADDQ         $0x00000040, R11
+	ADDQ         $0x04, DX
+	DECQ         R12
+	JNZ          restloop
+
+scale:
+	MOVQ         104(AX), R11
+	MOVQ         24(AX), R12
+	VBROADCASTSS (R10), Y4
+	VCVTDQ2PS    Y0, Y0
+	VMULPS       (R11), Y0, Y0
+	VMULPS       Y4, Y0, Y0
+	VADDPS       (R12), Y0, Y0
+	VCVTDQ2PS    Y1, Y1
+	VMULPS       32(R11), Y1, Y1
+	VMULPS       Y4, Y1, Y1
+	VADDPS       32(R12), Y1, Y1
+	ADDQ         $0x04, R10
+	MOVQ         80(AX), R11
+	VMOVUPS      (R11), Y2
+	TESTQ        BX, BX
+	JZ           store0
+	VMOVUPS      (BX), Y4
+	VADDPS       Y4, Y0, Y0
+	VMASKMOVPS   32(BX), Y2, Y4
+	VADDPS       Y4, Y1, Y1
+	ADDQ         R8, BX
+
+store0:
+	VMOVUPS    Y0, (CX)
+	VMASKMOVPS Y1, Y2, 32(CX)
+	ADDQ       SI, CX
+	MOVQ       64(AX), R11
+	SHLQ       $0x02, R11
+	IMUL3Q     $0x00000001, DI, R12
+	SUBQ       R11, R12
+	ADDQ       R12, DX
+	DECQ       R9
+	JNZ        tile
+	VZEROUPPER
+	RET
+
 // func gemmAVX2x2x1(t *byte)
 // Requires: AVX, FMA3
 TEXT ·gemmAVX2x2x1(SB), NOSPLIT, $0-8
@@ -23246,6 +23695,646 @@ store1:
 	IMUL3Q     $0x00000002, DI, R10
 	SUBQ       112(AX), R10
 	ADDQ       R10, DX
+	DECQ       R9
+	JNZ        tile
+	VZEROUPPER
+	RET
+
+// func gemmInt8AVX2x2x1(t *byte)
+// Requires: AVX, AVX2
+TEXT ·gemmInt8AVX2x2x1(SB), NOSPLIT, $0-8
+	MOVQ t+0(FP), AX
+	MOVQ (AX), CX
+	MOVQ 8(AX), DX
+	MOVQ 32(AX), BX
+	MOVQ 40(AX), SI
+	MOVQ 48(AX), DI
+	MOVQ 56(AX), R8
+	MOVQ 72(AX), R9
+	MOVQ 112(AX), R10
+	LEAQ (DX)(DI*2), R11
+	ADDQ DI, R11
+
+tile:
+	MOVL         $0x80808080, R11
+	VMOVD        R11, X0
+	VPBROADCASTD X0, Y0
+	MOVL         $0x00010001, R11
+	VMOVD        R11, X1
+	VPBROADCASTD X1, Y1
+	MOVQ         96(AX), R11
+	VPXOR        Y2, Y2, Y2
+	VPXOR        Y3, Y3, Y3
+	MOVQ         16(AX), R11
+	MOVQ         64(AX), R12
+	SUBQ         $0x04, R12
+	JL           rest
+
+loop:
+	VMOVDQU      (R11), Y4
+	VPBROADCASTD (DX), Y5
+	VPXOR        Y0, Y5, Y5
+	VPABSB       Y5, Y6
+	VPSIGNB      Y5, Y4, Y5
+	VPMADDUBSW   Y5, Y6, Y5
+	VPMADDWD     Y1, Y5, Y5
+	VPADDD       Y5, Y2, Y2
+	VPBROADCASTD (DX)(DI*1), Y5
+	VPXOR        Y0, Y5, Y5
+	VPABSB       Y5, Y6
+	VPSIGNB      Y5, Y4, Y5
+	VPMADDUBSW   Y5, Y6, Y5
+	VPMADDWD     Y1, Y5, Y5
+	VPADDD       Y5, Y3, Y3
+	VMOVDQU      32(R11), Y4
+	VPBROADCASTD 4(DX), Y5
+	VPXOR        Y0, Y5, Y5
+	VPABSB       Y5, Y6
+	VPSIGNB      Y5, Y4, Y5
+	VPMADDUBSW   Y5, Y6, Y5
+	VPMADDWD     Y1, Y5, Y5
+	VPADDD       Y5, Y2, Y2
+	VPBROADCASTD 4(DX)(DI*1), Y5
+	VPXOR        Y0, Y5, Y5
+	VPABSB       Y5, Y6
+	VPSIGNB      Y5, Y4, Y5
+	VPMADDUBSW   Y5, Y6, Y5
+	VPMADDWD     Y1, Y5, Y5
+	VPADDD       Y5, Y3, Y3
+	VMOVDQU      64(R11), Y4
+	VPBROADCASTD 8(DX), Y5
+	VPXOR        Y0, Y5, Y5
+	VPABSB       Y5, Y6
+	VPSIGNB      Y5, Y4, Y5
+	VPMADDUBSW   Y5, Y6, Y5
+	VPMADDWD     Y1, Y5, Y5
+	VPADDD       Y5, Y2, Y2
+	VPBROADCASTD 8(DX)(DI*1), Y5
+	VPXOR        Y0, Y5, Y5
+	VPABSB       Y5, Y6
+	VPSIGNB      Y5, Y4, Y5
+	VPMADDUBSW   Y5, Y6, Y5
+	VPMADDWD     Y1, Y5, Y5
+	VPADDD       Y5, Y3, Y3
+	VMOVDQU      96(R11), Y4
+	VPBROADCASTD 12(DX), Y5
+	VPXOR        Y0, Y5, Y5
+	VPABSB       Y5, Y6
+	VPSIGNB      Y5, Y4, Y5
+	VPMADDUBSW   Y5, Y6, Y5
+	VPMADDWD     Y1, Y5, Y5
+	VPADDD       Y5, Y2, Y2
+	VPBROADCASTD 12(DX)(DI*1), Y5
+	VPXOR        Y0, Y5, Y5
+	VPABSB       Y5, Y6
+	VPSIGNB      Y5, Y4, Y5
+	VPMADDUBSW   Y5, Y6, Y5
+	VPMADDWD     Y1, Y5, Y5
+	VPADDD       Y5, Y3, Y3
+	ADDQ         $0x00000080, R11
+	ADDQ         $0x10, DX
+	SUBQ         $0x04, R12
+	JGE          loop
+
+rest:
+	ADDQ $0x04, R12
+	JZ   scale
+
+restloop:
+	VMOVDQU      (R11), Y4
+	VPBROADCASTD (DX), Y5
+	VPXOR        Y0, Y5, Y5
+	VPABSB       Y5, Y6
+	VPSIGNB      Y5, Y4, Y5
+	VPMADDUBSW   Y5, Y6, Y5
+	VPMADDWD     Y1, Y5, Y5
+	VPADDD       Y5, Y2, Y2
+	VPBROADCASTD (DX)(DI*1), Y5
+	VPXOR        Y0, Y5, Y5
+	VPABSB       Y5, Y6
+	VPSIGNB      Y5, Y4, Y5
+	VPMADDUBSW   Y5, Y6, Y5
+	VPMADDWD     Y1, Y5, Y5
+	VPADDD       Y5, Y3, Y3
+	ADDQ         $0x00000020, R11
+	ADDQ         $0x04, DX
+	DECQ         R12
+	JNZ          restloop
+
+scale:
+	MOVQ         104(AX), R11
+	MOVQ         24(AX), R12
+	VBROADCASTSS (R10), Y5
+	VCVTDQ2PS    Y2, Y2
+	VMULPS       (R11), Y2, Y2
+	VMULPS       Y5, Y2, Y2
+	VADDPS       (R12), Y2, Y2
+	VBROADCASTSS 4(R10), Y5
+	VCVTDQ2PS    Y3, Y3
+	VMULPS       (R11), Y3, Y3
+	VMULPS       Y5, Y3, Y3
+	VADDPS       (R12), Y3, Y3
+	ADDQ         $0x08, R10
+	MOVQ         80(AX), R11
+	VMOVUPS      (R11), Y4
+	TESTQ        BX, BX
+	JZ           store0
+	VMASKMOVPS   (BX), Y4, Y5
+	VADDPS       Y5, Y2, Y2
+	ADDQ         R8, BX
+
+store0:
+	VMASKMOVPS Y2, Y4, (CX)
+	ADDQ       SI, CX
+	TESTQ      BX, BX
+	JZ         store1
+	VMASKMOVPS (BX), Y4, Y5
+	VADDPS     Y5, Y3, Y3
+	ADDQ       R8, BX
+
+store1:
+	VMASKMOVPS Y3, Y4, (CX)
+	ADDQ       SI, CX
+	MOVQ       64(AX), R11
+	SHLQ       $0x02, R11
+	IMUL3Q     $0x00000002, DI, R12
+	SUBQ       R11, R12
+	ADDQ       R12, DX
+	DECQ       R9
+	JNZ        tile
+	VZEROUPPER
+	RET
+
+// func gemmAVXVNNIx2x1(t *byte)
+// Requires: AVX, AVX2, AVX512VL, AVX512VNNI
+TEXT ·gemmAVXVNNIx2x1(SB), NOSPLIT, $0-8
+	MOVQ t+0(FP), AX
+	MOVQ (AX), CX
+	MOVQ 8(AX), DX
+	MOVQ 32(AX), BX
+	MOVQ 40(AX), SI
+	MOVQ 48(AX), DI
+	MOVQ 56(AX), R8
+	MOVQ 72(AX), R9
+	MOVQ 112(AX), R10
+	LEAQ (DX)(DI*2), R11
+	ADDQ DI, R11
+
+tile:
+	MOVQ    96(AX), R11
+	VMOVDQU (R11), Y0
+	VMOVDQU (R11), Y1
+	MOVQ    16(AX), R11
+	MOVQ    64(AX), R12
+	SUBQ    $0x04, R12
+	JL      rest
+
+loop:
+	VMOVDQU      (R11), Y2
+	VPBROADCASTD (DX), Y3
+	BYTE $0xc4; BYTE $0xe2; BYTE $0x65; BYTE $0x50; BYTE $0xc2 // VPDPBUSD Y2, Y3, Y0
+	VPBROADCASTD (DX)(DI*1), Y3
+	BYTE $0xc4; BYTE $0xe2; BYTE $0x65; BYTE $0x50; BYTE $0xca // VPDPBUSD Y2, Y3, Y1
+	VMOVDQU      32(R11), Y2
+	VPBROADCASTD 4(DX), Y3
+	BYTE $0xc4; BYTE $0xe2; BYTE $0x65; BYTE $0x50; BYTE $0xc2 // VPDPBUSD Y2, Y3, Y0
+	VPBROADCASTD 4(DX)(DI*1), Y3
+	BYTE $0xc4; BYTE $0xe2; BYTE $0x65; BYTE $0x50; BYTE $0xca // VPDPBUSD Y2, Y3, Y1
+	VMOVDQU      64(R11), Y2
+	VPBROADCASTD 8(DX), Y3
+	BYTE $0xc4; BYTE $0xe2; BYTE $0x65; BYTE $0x50; BYTE $0xc2 // VPDPBUSD Y2, Y3, Y0
+	VPBROADCASTD 8(DX)(DI*1), Y3
+	BYTE $0xc4; BYTE $0xe2; BYTE $0x65; BYTE $0x50; BYTE $0xca // VPDPBUSD Y2, Y3, Y1
+	VMOVDQU      96(R11), Y2
+	VPBROADCASTD 12(DX), Y3
+	BYTE $0xc4; BYTE $0xe2; BYTE $0x65; BYTE $0x50; BYTE $0xc2 // VPDPBUSD Y2, Y3, Y0
+	VPBROADCASTD 12(DX)(DI*1), Y3
+	BYTE $0xc4; BYTE $0xe2; BYTE $0x65; BYTE $0x50; BYTE $0xca // VPDPBUSD Y2, Y3, Y1
+	ADDQ         $0x00000080, R11
+	ADDQ         $0x10, DX
+	SUBQ         $0x04, R12
+	JGE          loop
+
+rest:
+	ADDQ $0x04, R12
+	JZ   scale
+
+restloop:
+	VMOVDQU      (R11), Y2
+	VPBROADCASTD (DX), Y3
+	BYTE $0xc4; BYTE $0xe2; BYTE $0x65; BYTE $0x50; BYTE $0xc2 // VPDPBUSD Y2, Y3, Y0
+	VPBROADCASTD (DX)(DI*1), Y3
+	BYTE $0xc4; BYTE $0xe2; BYTE $0x65; BYTE $0x50; BYTE $0xca // VPDPBUSD Y2, Y3, Y1
+	ADDQ         $0x00000020, R11
+	ADDQ         $0x04, DX
+	DECQ         R12
+	JNZ          restloop
+
+scale:
+	MOVQ         104(AX), R11
+	MOVQ         24(AX), R12
+	VBROADCASTSS (R10), Y3
+	VCVTDQ2PS    Y0, Y0
+	VMULPS       (R11), Y0, Y0
+	VMULPS       Y3, Y0, Y0
+	VADDPS       (R12), Y0, Y0
+	VBROADCASTSS 4(R10), Y3
+	VCVTDQ2PS    Y1, Y1
+	VMULPS       (R11), Y1, Y1
+	VMULPS       Y3, Y1, Y1
+	VADDPS       (R12), Y1, Y1
+	ADDQ         $0x08, R10
+	MOVQ         80(AX), R11
+	VMOVUPS      (R11), Y2
+	TESTQ        BX, BX
+	JZ           store0
+	VMASKMOVPS   (BX), Y2, Y3
+	VADDPS       Y3, Y0, Y0
+	ADDQ         R8, BX
+
+store0:
+	VMASKMOVPS Y0, Y2, (CX)
+	ADDQ       SI, CX
+	TESTQ      BX, BX
+	JZ         store1
+	VMASKMOVPS (BX), Y2, Y3
+	VADDPS     Y3, Y1, Y1
+	ADDQ       R8, BX
+
+store1:
+	VMASKMOVPS Y1, Y2, (CX)
+	ADDQ       SI, CX
+	MOVQ       64(AX), R11
+	SHLQ       $0x02, R11
+	IMUL3Q     $0x00000002, DI, R12
+	SUBQ       R11, R12
+	ADDQ       R12, DX
+	DECQ       R9
+	JNZ        tile
+	VZEROUPPER
+	RET
+
+// func gemmInt8AVX2x2x2(t *byte)
+// Requires: AVX, AVX2
+TEXT ·gemmInt8AVX2x2x2(SB), NOSPLIT, $0-8
+	MOVQ t+0(FP), AX
+	MOVQ (AX), CX
+	MOVQ 8(AX), DX
+	MOVQ 32(AX), BX
+	MOVQ 40(AX), SI
+	MOVQ 48(AX), DI
+	MOVQ 56(AX), R8
+	MOVQ 72(AX), R9
+	MOVQ 112(AX), R10
+	LEAQ (DX)(DI*2), R11
+	ADDQ DI, R11
+
+tile:
+	MOVL         $0x80808080, R11
+	VMOVD        R11, X0
+	VPBROADCASTD X0, Y0
+	MOVL         $0x00010001, R11
+	VMOVD        R11, X1
+	VPBROADCASTD X1, Y1
+	MOVQ         96(AX), R11
+	VPXOR        Y2, Y2, Y2
+	VPXOR        Y3, Y3, Y3
+	VPXOR        Y4, Y4, Y4
+	VPXOR        Y5, Y5, Y5
+	MOVQ         16(AX), R11
+	MOVQ         64(AX), R12
+	SUBQ         $0x04, R12
+	JL           rest
+
+loop:
+	VMOVDQU      (R11), Y6
+	VMOVDQU      32(R11), Y7
+	VPBROADCASTD (DX), Y8
+	VPXOR        Y0, Y8, Y8
+	VPABSB       Y8, Y9
+	VPSIGNB      Y8, Y6, Y10
+	VPMADDUBSW   Y10, Y9, Y10
+	VPMADDWD     Y1, Y10, Y10
+	VPADDD       Y10, Y2, Y2
+	VPSIGNB      Y8, Y7, Y10
+	VPMADDUBSW   Y10, Y9, Y10
+	VPMADDWD     Y1, Y10, Y10
+	VPADDD       Y10, Y3, Y3
+	VPBROADCASTD (DX)(DI*1), Y8
+	VPXOR        Y0, Y8, Y8
+	VPABSB       Y8, Y9
+	VPSIGNB      Y8, Y6, Y10
+	VPMADDUBSW   Y10, Y9, Y10
+	VPMADDWD     Y1, Y10, Y10
+	VPADDD       Y10, Y4, Y4
+	VPSIGNB      Y8, Y7, Y10
+	VPMADDUBSW   Y10, Y9, Y10
+	VPMADDWD     Y1, Y10, Y10
+	VPADDD       Y10, Y5, Y5
+	VMOVDQU      64(R11), Y6
+	VMOVDQU      96(R11), Y7
+	VPBROADCASTD 4(DX), Y8
+	VPXOR        Y0, Y8, Y8
+	VPABSB       Y8, Y9
+	VPSIGNB      Y8, Y6, Y10
+	VPMADDUBSW   Y10, Y9, Y10
+	VPMADDWD     Y1, Y10, Y10
+	VPADDD       Y10, Y2, Y2
+	VPSIGNB      Y8, Y7, Y10
+	VPMADDUBSW   Y10, Y9, Y10
+	VPMADDWD     Y1, Y10, Y10
+	VPADDD       Y10, Y3, Y3
+	VPBROADCASTD 4(DX)(DI*1), Y8
+	VPXOR        Y0, Y8, Y8
+	VPABSB       Y8, Y9
+	VPSIGNB      Y8, Y6, Y10
+	VPMADDUBSW   Y10, Y9, Y10
+	VPMADDWD     Y1, Y10, Y10
+	VPADDD       Y10, Y4, Y4
+	VPSIGNB      Y8, Y7, Y10
+	VPMADDUBSW   Y10, Y9, Y10
+	VPMADDWD     Y1, Y10, Y10
+	VPADDD       Y10, Y5, Y5
+	VMOVDQU      128(R11), Y6
+	VMOVDQU      160(R11), Y7
+	VPBROADCASTD 8(DX), Y8
+	VPXOR        Y0, Y8, Y8
+	VPABSB       Y8, Y9
+	VPSIGNB      Y8, Y6, Y10
+	VPMADDUBSW   Y10, Y9, Y10
+	VPMADDWD     Y1, Y10, Y10
+	VPADDD       Y10, Y2, Y2
+	VPSIGNB      Y8, Y7, Y10
+	VPMADDUBSW   Y10, Y9, Y10
+	VPMADDWD     Y1, Y10, Y10
+	VPADDD       Y10, Y3, Y3
+	VPBROADCASTD 8(DX)(DI*1), Y8
+	VPXOR        Y0, Y8, Y8
+	VPABSB       Y8, Y9
+	VPSIGNB      Y8, Y6, Y10
+	VPMADDUBSW   Y10, Y9, Y10
+	VPMADDWD     Y1, Y10, Y10
+	VPADDD       Y10, Y4, Y4
+	VPSIGNB      Y8, Y7, Y10
+	VPMADDUBSW   Y10, Y9, Y10
+	VPMADDWD     Y1, Y10, Y10
+	VPADDD       Y10, Y5, Y5
+	VMOVDQU      192(R11), Y6
+	VMOVDQU      224(R11), Y7
+	VPBROADCASTD 12(DX), Y8
+	VPXOR        Y0, Y8, Y8
+	VPABSB       Y8, Y9
+	VPSIGNB      Y8, Y6, Y10
+	VPMADDUBSW   Y10, Y9, Y10
+	VPMADDWD     Y1, Y10, Y10
+	VPADDD       Y10, Y2, Y2
+	VPSIGNB      Y8, Y7, Y10
+	VPMADDUBSW   Y10, Y9, Y10
+	VPMADDWD     Y1, Y10, Y10
+	VPADDD       Y10, Y3, Y3
+	VPBROADCASTD 12(DX)(DI*1), Y8
+	VPXOR        Y0, Y8, Y8
+	VPABSB       Y8, Y9
+	VPSIGNB      Y8, Y6, Y10
+	VPMADDUBSW   Y10, Y9, Y10
+	VPMADDWD     Y1, Y10, Y10
+	VPADDD       Y10, Y4, Y4
+	VPSIGNB      Y8, Y7, Y10
+	VPMADDUBSW   Y10, Y9, Y10
+	VPMADDWD     Y1, Y10, Y10
+	VPADDD       Y10, Y5, Y5
+	ADDQ         $0x00000100, R11
+	ADDQ         $0x10, DX
+	SUBQ         $0x04, R12
+	JGE          loop
+
+rest:
+	ADDQ $0x04, R12
+	JZ   scale
+
+restloop:
+	VMOVDQU      (R11), Y6
+	VMOVDQU      32(R11), Y7
+	VPBROADCASTD (DX), Y8
+	VPXOR        Y0, Y8, Y8
+	VPABSB       Y8, Y9
+	VPSIGNB      Y8, Y6, Y10
+	VPMADDUBSW   Y10, Y9, Y10
+	VPMADDWD     Y1, Y10, Y10
+	VPADDD       Y10, Y2, Y2
+	VPSIGNB      Y8, Y7, Y10
+	VPMADDUBSW   Y10, Y9, Y10
+	VPMADDWD     Y1, Y10, Y10
+	VPADDD       Y10, Y3, Y3
+	VPBROADCASTD (DX)(DI*1), Y8
+	VPXOR        Y0, Y8, Y8
+	VPABSB       Y8, Y9
+	VPSIGNB      Y8, Y6, Y10
+	VPMADDUBSW   Y10, Y9, Y10
+	VPMADDWD     Y1, Y10, Y10
+	VPADDD       Y10, Y4, Y4
+	VPSIGNB      Y8, Y7, Y10
+	VPMADDUBSW   Y10, Y9, Y10
+	VPMADDWD     Y1, Y10, Y10
+	VPADDD       Y10, Y5, Y5
+	ADDQ         $0x00000040, R11
+	ADDQ         $0x04, DX
+	DECQ         R12
+	JNZ          restloop
+
+scale:
+	MOVQ         104(AX), R11
+	MOVQ         24(AX), R12
+	VBROADCASTSS (R10), Y8
+	VCVTDQ2PS    Y2, Y2
+	VMULPS       (R11), Y2, Y2
+	VMULPS       Y8, Y2, Y2
+	VADDPS       (R12), Y2, Y2
+	VCVTDQ2PS    Y3, Y3
+	VMULPS       32(R11), Y3, Y3
+	VMULPS       Y8, Y3, Y3
+	VADDPS       32(R12), Y3, Y3
+	VBROADCASTSS 4(R10), Y8
+	VCVTDQ2PS    Y4, Y4
+	VMULPS       (R11), Y4, Y4
+	VMULPS       Y8, Y4, Y4
+	VADDPS       (R12), Y4, Y4
+	VCVTDQ2PS    Y5, Y5
+	VMULPS       32(R11), Y5, Y5
+	VMULPS       Y8, Y5, Y5
+	VADDPS       32(R12), Y5, Y5
+	ADDQ         $0x08, R10
+	MOVQ         80(AX), R11
+	VMOVUPS      (R11), Y6
+	TESTQ        BX, BX
+	JZ           store0
+	VMOVUPS      (BX), Y8
+	VADDPS       Y8, Y2, Y2
+	VMASKMOVPS   32(BX), Y6, Y8
+	VADDPS       Y8, Y3, Y3
+	ADDQ         R8, BX
+
+store0:
+	VMOVUPS    Y2, (CX)
+	VMASKMOVPS Y3, Y6, 32(CX)
+	ADDQ       SI, CX
+	TESTQ      BX, BX
+	JZ         store1
+	VMOVUPS    (BX), Y8
+	VADDPS     Y8, Y4, Y4
+	VMASKMOVPS 32(BX), Y6, Y8
+	VADDPS     Y8, Y5, Y5
+	ADDQ       R8, BX
+
+store1:
+	VMOVUPS    Y4, (CX)
+	VMASKMOVPS Y5, Y6, 32(CX)
+	ADDQ       SI, CX
+	MOVQ       64(AX), R11
+	SHLQ       $0x02, R11
+	IMUL3Q     $0x00000002, DI, R12
+	SUBQ       R11, R12
+	ADDQ       R12, DX
+	DECQ       R9
+	JNZ        tile
+	VZEROUPPER
+	RET
+
+// func gemmAVXVNNIx2x2(t *byte)
+// Requires: AVX, AVX2, AVX512VL, AVX512VNNI
+TEXT ·gemmAVXVNNIx2x2(SB), NOSPLIT, $0-8
+	MOVQ t+0(FP), AX
+	MOVQ (AX), CX
+	MOVQ 8(AX), DX
+	MOVQ 32(AX), BX
+	MOVQ 40(AX), SI
+	MOVQ 48(AX), DI
+	MOVQ 56(AX), R8
+	MOVQ 72(AX), R9
+	MOVQ 112(AX), R10
+	LEAQ (DX)(DI*2), R11
+	ADDQ DI, R11
+
+tile:
+	MOVQ    96(AX), R11
+	VMOVDQU (R11), Y0
+	VMOVDQU 32(R11), Y1
+	VMOVDQU (R11), Y2
+	VMOVDQU 32(R11), Y3
+	MOVQ    16(AX), R11
+	MOVQ    64(AX), R12
+	SUBQ    $0x04, R12
+	JL      rest
+
+loop:
+	VMOVDQU      (R11), Y4
+	VMOVDQU      32(R11), Y5
+	VPBROADCASTD (DX), Y6
+	BYTE $0xc4; BYTE $0xe2; BYTE $0x4d; BYTE $0x50; BYTE $0xc4 // VPDPBUSD Y4, Y6, Y0
+	BYTE $0xc4; BYTE $0xe2; BYTE $0x4d; BYTE $0x50; BYTE $0xcd // VPDPBUSD Y5, Y6, Y1
+	VPBROADCASTD (DX)(DI*1), Y6
+	BYTE $0xc4; BYTE $0xe2; BYTE $0x4d; BYTE $0x50; BYTE $0xd4 // VPDPBUSD Y4, Y6, Y2
+	BYTE $0xc4; BYTE $0xe2; BYTE $0x4d; BYTE $0x50; BYTE $0xdd // VPDPBUSD Y5, Y6, Y3
+	VMOVDQU      64(R11), Y4
+	VMOVDQU      96(R11), Y5
+	VPBROADCASTD 4(DX), Y6
+	BYTE $0xc4; BYTE $0xe2; BYTE $0x4d; BYTE $0x50; BYTE $0xc4 // VPDPBUSD Y4, Y6, Y0
+	BYTE $0xc4; BYTE $0xe2; BYTE $0x4d; BYTE $0x50; BYTE $0xcd // VPDPBUSD Y5, Y6, Y1
+	VPBROADCASTD 4(DX)(DI*1), Y6
+	BYTE $0xc4; BYTE $0xe2; BYTE $0x4d; BYTE $0x50; BYTE $0xd4 // VPDPBUSD Y4, Y6, Y2
+	BYTE $0xc4; BYTE $0xe2; BYTE $0x4d; BYTE $0x50; BYTE $0xdd // VPDPBUSD Y5, Y6, Y3
+	VMOVDQU      128(R11), Y4
+	VMOVDQU      160(R11), Y5
+	VPBROADCASTD 8(DX), Y6
+	BYTE $0xc4; BYTE $0xe2; BYTE $0x4d; BYTE $0x50; BYTE $0xc4 // VPDPBUSD Y4, Y6, Y0
+	BYTE $0xc4; BYTE $0xe2; BYTE $0x4d; BYTE $0x50; BYTE $0xcd // VPDPBUSD Y5, Y6, Y1
+	VPBROADCASTD 8(DX)(DI*1), Y6
+	BYTE $0xc4; BYTE $0xe2; BYTE $0x4d; BYTE $0x50; BYTE $0xd4 // VPDPBUSD Y4, Y6, Y2
+	BYTE $0xc4; BYTE $0xe2; BYTE $0x4d; BYTE $0x50; BYTE $0xdd // VPDPBUSD Y5, Y6, Y3
+	VMOVDQU      192(R11), Y4
+	VMOVDQU      224(R11), Y5
+	VPBROADCASTD 12(DX), Y6
+	BYTE $0xc4; BYTE $0xe2; BYTE $0x4d; BYTE $0x50; BYTE $0xc4 // VPDPBUSD Y4, Y6, Y0
+	BYTE $0xc4; BYTE $0xe2; BYTE $0x4d; BYTE $0x50; BYTE $0xcd // VPDPBUSD Y5, Y6, Y1
+	VPBROADCASTD 12(DX)(DI*1), Y6
+	BYTE $0xc4; BYTE $0xe2; BYTE $0x4d; BYTE $0x50; BYTE $0xd4 // VPDPBUSD Y4, Y6, Y2
+	BYTE $0xc4; BYTE $0xe2; BYTE $0x4d; BYTE $0x50; BYTE $0xdd // VPDPBUSD Y5, Y6, Y3
+	ADDQ         $0x00000100, R11
+	ADDQ         $0x10, DX
+	SUBQ         $0x04, R12
+	JGE          loop
+
+rest:
+	ADDQ $0x04, R12
+	JZ   scale
+
+restloop:
+	VMOVDQU      (R11), Y4
+	VMOVDQU      32(R11), Y5
+	VPBROADCASTD (DX), Y6
+	BYTE $0xc4; BYTE $0xe2; BYTE $0x4d; BYTE $0x50; BYTE $0xc4 // VPDPBUSD Y4, Y6, Y0
+	BYTE $0xc4; BYTE $0xe2; BYTE $0x4d; BYTE $0x50; BYTE $0xcd // VPDPBUSD Y5, Y6, Y1
+	VPBROADCASTD (DX)(DI*1), Y6
+	BYTE $0xc4; BYTE $0xe2; BYTE $0x4d; BYTE $0x50; BYTE $0xd4 // VPDPBUSD Y4, Y6, Y2
+	BYTE $0xc4; BYTE $0xe2; BYTE $0x4d; BYTE $0x50; BYTE $0xdd // VPDPBUSD Y5, Y6, Y3
+	ADDQ         $0x00000040, R11
+	ADDQ         $0x04, DX
+	DECQ         R12
+	JNZ          restloop
+
+scale:
+	MOVQ         104(AX), R11
+	MOVQ         24(AX), R12
+	VBROADCASTSS (R10), Y6
+	VCVTDQ2PS    Y0, Y0
+	VMULPS       (R11), Y0, Y0
+	VMULPS       Y6, Y0, Y0
+	VADDPS       (R12), Y0, Y0
+	VCVTDQ2PS    Y1, Y1
+	VMULPS       32(R11), Y1, Y1
+	VMULPS       Y6, Y1, Y1
+	VADDPS       32(R12), Y1, Y1
+	VBROADCASTSS 4(R10), Y6
+	VCVTDQ2PS    Y2, Y2
+	VMULPS       (R11), Y2, Y2
+	VMULPS       Y6, Y2, Y2
+	VADDPS       (R12), Y2, Y2
+	VCVTDQ2PS    Y3, Y3
+	VMULPS       32(R11), Y3, Y3
+	VMULPS       Y6, Y3, Y3
+	VADDPS       32(R12), Y3, Y3
+	ADDQ         $0x08, R10
+	MOVQ         80(AX), R11
+	VMOVUPS      (R11), Y4
+	TESTQ        BX, BX
+	JZ           store0
+	VMOVUPS      (BX), Y6
+	VADDPS       Y6, Y0, Y0
+	VMASKMOVPS   32(BX), Y4, Y6
+	VADDPS       Y6, Y1, Y1
+	ADDQ         R8, BX
+
+store0:
+	VMOVUPS    Y0, (CX)
+	VMASKMOVPS Y1, Y4, 32(CX)
+	ADDQ       SI, CX
+	TESTQ      BX, BX
+	JZ         store1
+	VMOVUPS    (BX), Y6
+	VADDPS     Y6, Y2, Y2
+	VMASKMOVPS 32(BX), Y4, Y6
+	VADDPS     Y6, Y3, Y3
+	ADDQ       R8, BX
+
+store1:
+	VMOVUPS    Y2, (CX)
+	VMASKMOVPS Y3, Y4, 32(CX)
+	ADDQ       SI, CX
+	MOVQ       64(AX), R11
+	SHLQ       $0x02, R11
+	IMUL3Q     $0x00000002, DI, R12
+	SUBQ       R11, R12
+	ADDQ       R12, DX
 	DECQ       R9
 	JNZ        tile
 	VZEROUPPER
@@ -23714,6 +24803,837 @@ store2:
 	IMUL3Q     $0x00000003, DI, R10
 	SUBQ       112(AX), R10
 	ADDQ       R10, DX
+	DECQ       R9
+	JNZ        tile
+	VZEROUPPER
+	RET
+
+// func gemmInt8AVX2x3x1(t *byte)
+// Requires: AVX, AVX2
+TEXT ·gemmInt8AVX2x3x1(SB), NOSPLIT, $0-8
+	MOVQ t+0(FP), AX
+	MOVQ (AX), CX
+	MOVQ 8(AX), DX
+	MOVQ 32(AX), BX
+	MOVQ 40(AX), SI
+	MOVQ 48(AX), DI
+	MOVQ 56(AX), R8
+	MOVQ 72(AX), R9
+	MOVQ 112(AX), R10
+	LEAQ (DX)(DI*2), R11
+	ADDQ DI, R11
+
+tile:
+	MOVL         $0x80808080, R11
+	VMOVD        R11, X0
+	VPBROADCASTD X0, Y0
+	MOVL         $0x00010001, R11
+	VMOVD        R11, X1
+	VPBROADCASTD X1, Y1
+	MOVQ         96(AX), R11
+	VPXOR        Y2, Y2, Y2
+	VPXOR        Y3, Y3, Y3
+	VPXOR        Y4, Y4, Y4
+	MOVQ         16(AX), R11
+	MOVQ         64(AX), R12
+	SUBQ         $0x04, R12
+	JL           rest
+
+loop:
+	VMOVDQU      (R11), Y5
+	VPBROADCASTD (DX), Y6
+	VPXOR        Y0, Y6, Y6
+	VPABSB       Y6, Y7
+	VPSIGNB      Y6, Y5, Y6
+	VPMADDUBSW   Y6, Y7, Y6
+	VPMADDWD     Y1, Y6, Y6
+	VPADDD       Y6, Y2, Y2
+	VPBROADCASTD (DX)(DI*1), Y6
+	VPXOR        Y0, Y6, Y6
+	VPABSB       Y6, Y7
+	VPSIGNB      Y6, Y5, Y6
+	VPMADDUBSW   Y6, Y7, Y6
+	VPMADDWD     Y1, Y6, Y6
+	VPADDD       Y6, Y3, Y3
+	VPBROADCASTD (DX)(DI*2), Y6
+	VPXOR        Y0, Y6, Y6
+	VPABSB       Y6, Y7
+	VPSIGNB      Y6, Y5, Y6
+	VPMADDUBSW   Y6, Y7, Y6
+	VPMADDWD     Y1, Y6, Y6
+	VPADDD       Y6, Y4, Y4
+	VMOVDQU      32(R11), Y5
+	VPBROADCASTD 4(DX), Y6
+	VPXOR        Y0, Y6, Y6
+	VPABSB       Y6, Y7
+	VPSIGNB      Y6, Y5, Y6
+	VPMADDUBSW   Y6, Y7, Y6
+	VPMADDWD     Y1, Y6, Y6
+	VPADDD       Y6, Y2, Y2
+	VPBROADCASTD 4(DX)(DI*1), Y6
+	VPXOR        Y0, Y6, Y6
+	VPABSB       Y6, Y7
+	VPSIGNB      Y6, Y5, Y6
+	VPMADDUBSW   Y6, Y7, Y6
+	VPMADDWD     Y1, Y6, Y6
+	VPADDD       Y6, Y3, Y3
+	VPBROADCASTD 4(DX)(DI*2), Y6
+	VPXOR        Y0, Y6, Y6
+	VPABSB       Y6, Y7
+	VPSIGNB      Y6, Y5, Y6
+	VPMADDUBSW   Y6, Y7, Y6
+	VPMADDWD     Y1, Y6, Y6
+	VPADDD       Y6, Y4, Y4
+	VMOVDQU      64(R11), Y5
+	VPBROADCASTD 8(DX), Y6
+	VPXOR        Y0, Y6, Y6
+	VPABSB       Y6, Y7
+	VPSIGNB      Y6, Y5, Y6
+	VPMADDUBSW   Y6, Y7, Y6
+	VPMADDWD     Y1, Y6, Y6
+	VPADDD       Y6, Y2, Y2
+	VPBROADCASTD 8(DX)(DI*1), Y6
+	VPXOR        Y0, Y6, Y6
+	VPABSB       Y6, Y7
+	VPSIGNB      Y6, Y5, Y6
+	VPMADDUBSW   Y6, Y7, Y6
+	VPMADDWD     Y1, Y6, Y6
+	VPADDD       Y6, Y3, Y3
+	VPBROADCASTD 8(DX)(DI*2), Y6
+	VPXOR        Y0, Y6, Y6
+	VPABSB       Y6, Y7
+	VPSIGNB      Y6, Y5, Y6
+	VPMADDUBSW   Y6, Y7, Y6
+	VPMADDWD     Y1, Y6, Y6
+	VPADDD       Y6, Y4, Y4
+	VMOVDQU      96(R11), Y5
+	VPBROADCASTD 12(DX), Y6
+	VPXOR        Y0, Y6, Y6
+	VPABSB       Y6, Y7
+	VPSIGNB      Y6, Y5, Y6
+	VPMADDUBSW   Y6, Y7, Y6
+	VPMADDWD     Y1, Y6, Y6
+	VPADDD       Y6, Y2, Y2
+	VPBROADCASTD 12(DX)(DI*1), Y6
+	VPXOR        Y0, Y6, Y6
+	VPABSB       Y6, Y7
+	VPSIGNB      Y6, Y5, Y6
+	VPMADDUBSW   Y6, Y7, Y6
+	VPMADDWD     Y1, Y6, Y6
+	VPADDD       Y6, Y3, Y3
+	VPBROADCASTD 12(DX)(DI*2), Y6
+	VPXOR        Y0, Y6, Y6
+	VPABSB       Y6, Y7
+	VPSIGNB      Y6, Y5, Y6
+	VPMADDUBSW   Y6, Y7, Y6
+	VPMADDWD     Y1, Y6, Y6
+	VPADDD       Y6, Y4, Y4
+	ADDQ         $0x00000080, R11
+	ADDQ         $0x10, DX
+	SUBQ         $0x04, R12
+	JGE          loop
+
+rest:
+	ADDQ $0x04, R12
+	JZ   scale
+
+restloop:
+	VMOVDQU      (R11), Y5
+	VPBROADCASTD (DX), Y6
+	VPXOR        Y0, Y6, Y6
+	VPABSB       Y6, Y7
+	VPSIGNB      Y6, Y5, Y6
+	VPMADDUBSW   Y6, Y7, Y6
+	VPMADDWD     Y1, Y6, Y6
+	VPADDD       Y6, Y2, Y2
+	VPBROADCASTD (DX)(DI*1), Y6
+	VPXOR        Y0, Y6, Y6
+	VPABSB       Y6, Y7
+	VPSIGNB      Y6, Y5, Y6
+	VPMADDUBSW   Y6, Y7, Y6
+	VPMADDWD     Y1, Y6, Y6
+	VPADDD       Y6, Y3, Y3
+	VPBROADCASTD (DX)(DI*2), Y6
+	VPXOR        Y0, Y6, Y6
+	VPABSB       Y6, Y7
+	VPSIGNB      Y6, Y5, Y6
+	VPMADDUBSW   Y6, Y7, Y6
+	VPMADDWD     Y1, Y6, Y6
+	VPADDD       Y6, Y4, Y4
+	ADDQ         $0x00000020, R11
+	ADDQ         $0x04, DX
+	DECQ         R12
+	JNZ          restloop
+
+scale:
+	MOVQ         104(AX), R11
+	MOVQ         24(AX), R12
+	VBROADCASTSS (R10), Y6
+	VCVTDQ2PS    Y2, Y2
+	VMULPS       (R11), Y2, Y2
+	VMULPS       Y6, Y2, Y2
+	VADDPS       (R12), Y2, Y2
+	VBROADCASTSS 4(R10), Y6
+	VCVTDQ2PS    Y3, Y3
+	VMULPS       (R11), Y3, Y3
+	VMULPS       Y6, Y3, Y3
+	VADDPS       (R12), Y3, Y3
+	VBROADCASTSS 8(R10), Y6
+	VCVTDQ2PS    Y4, Y4
+	VMULPS       (R11), Y4, Y4
+	VMULPS       Y6, Y4, Y4
+	VADDPS       (R12), Y4, Y4
+	ADDQ         $0x0c, R10
+	MOVQ         80(AX), R11
+	VMOVUPS      (R11), Y5
+	TESTQ        BX, BX
+	JZ           store0
+	VMASKMOVPS   (BX), Y5, Y6
+	VADDPS       Y6, Y2, Y2
+	ADDQ         R8, BX
+
+store0:
+	VMASKMOVPS Y2, Y5, (CX)
+	ADDQ       SI, CX
+	TESTQ      BX, BX
+	JZ         store1
+	VMASKMOVPS (BX), Y5, Y6
+	VADDPS     Y6, Y3, Y3
+	ADDQ       R8, BX
+
+store1:
+	VMASKMOVPS Y3, Y5, (CX)
+	ADDQ       SI, CX
+	TESTQ      BX, BX
+	JZ         store2
+	VMASKMOVPS (BX), Y5, Y6
+	VADDPS     Y6, Y4, Y4
+	ADDQ       R8, BX
+
+store2:
+	VMASKMOVPS Y4, Y5, (CX)
+	ADDQ       SI, CX
+	MOVQ       64(AX), R11
+	SHLQ       $0x02, R11
+	IMUL3Q     $0x00000003, DI, R12
+	SUBQ       R11, R12
+	ADDQ       R12, DX
+	DECQ       R9
+	JNZ        tile
+	VZEROUPPER
+	RET
+
+// func gemmAVXVNNIx3x1(t *byte)
+// Requires: AVX, AVX2, AVX512VL, AVX512VNNI
+TEXT ·gemmAVXVNNIx3x1(SB), NOSPLIT, $0-8
+	MOVQ t+0(FP), AX
+	MOVQ (AX), CX
+	MOVQ 8(AX), DX
+	MOVQ 32(AX), BX
+	MOVQ 40(AX), SI
+	MOVQ 48(AX), DI
+	MOVQ 56(AX), R8
+	MOVQ 72(AX), R9
+	MOVQ 112(AX), R10
+	LEAQ (DX)(DI*2), R11
+	ADDQ DI, R11
+
+tile:
+	MOVQ    96(AX), R11
+	VMOVDQU (R11), Y0
+	VMOVDQU (R11), Y1
+	VMOVDQU (R11), Y2
+	MOVQ    16(AX), R11
+	MOVQ    64(AX), R12
+	SUBQ    $0x04, R12
+	JL      rest
+
+loop:
+	VMOVDQU      (R11), Y3
+	VPBROADCASTD (DX), Y4
+	BYTE $0xc4; BYTE $0xe2; BYTE $0x5d; BYTE $0x50; BYTE $0xc3 // VPDPBUSD Y3, Y4, Y0
+	VPBROADCASTD (DX)(DI*1), Y4
+	BYTE $0xc4; BYTE $0xe2; BYTE $0x5d; BYTE $0x50; BYTE $0xcb // VPDPBUSD Y3, Y4, Y1
+	VPBROADCASTD (DX)(DI*2), Y4
+	BYTE $0xc4; BYTE $0xe2; BYTE $0x5d; BYTE $0x50; BYTE $0xd3 // VPDPBUSD Y3, Y4, Y2
+	VMOVDQU      32(R11), Y3
+	VPBROADCASTD 4(DX), Y4
+	BYTE $0xc4; BYTE $0xe2; BYTE $0x5d; BYTE $0x50; BYTE $0xc3 // VPDPBUSD Y3, Y4, Y0
+	VPBROADCASTD 4(DX)(DI*1), Y4
+	BYTE $0xc4; BYTE $0xe2; BYTE $0x5d; BYTE $0x50; BYTE $0xcb // VPDPBUSD Y3, Y4, Y1
+	VPBROADCASTD 4(DX)(DI*2), Y4
+	BYTE $0xc4; BYTE $0xe2; BYTE $0x5d; BYTE $0x50; BYTE $0xd3 // VPDPBUSD Y3, Y4, Y2
+	VMOVDQU      64(R11), Y3
+	VPBROADCASTD 8(DX), Y4
+	BYTE $0xc4; BYTE $0xe2; BYTE $0x5d; BYTE $0x50; BYTE $0xc3 // VPDPBUSD Y3, Y4, Y0
+	VPBROADCASTD 8(DX)(DI*1), Y4
+	BYTE $0xc4; BYTE $0xe2; BYTE $0x5d; BYTE $0x50; BYTE $0xcb // VPDPBUSD Y3, Y4, Y1
+	VPBROADCASTD 8(DX)(DI*2), Y4
+	BYTE $0xc4; BYTE $0xe2; BYTE $0x5d; BYTE $0x50; BYTE $0xd3 // VPDPBUSD Y3, Y4, Y2
+	VMOVDQU      96(R11), Y3
+	VPBROADCASTD 12(DX), Y4
+	BYTE $0xc4; BYTE $0xe2; BYTE $0x5d; BYTE $0x50; BYTE $0xc3 // VPDPBUSD Y3, Y4, Y0
+	VPBROADCASTD 12(DX)(DI*1), Y4
+	BYTE $0xc4; BYTE $0xe2; BYTE $0x5d; BYTE $0x50; BYTE $0xcb // VPDPBUSD Y3, Y4, Y1
+	VPBROADCASTD 12(DX)(DI*2), Y4
+	BYTE $0xc4; BYTE $0xe2; BYTE $0x5d; BYTE $0x50; BYTE $0xd3 // VPDPBUSD Y3, Y4, Y2
+	ADDQ         $0x00000080, R11
+	ADDQ         $0x10, DX
+	SUBQ         $0x04, R12
+	JGE          loop
+
+rest:
+	ADDQ $0x04, R12
+	JZ   scale
+
+restloop:
+	VMOVDQU      (R11), Y3
+	VPBROADCASTD (DX), Y4
+	BYTE $0xc4; BYTE $0xe2; BYTE $0x5d; BYTE $0x50; BYTE $0xc3 // VPDPBUSD Y3, Y4, Y0
+	VPBROADCASTD (DX)(DI*1), Y4
+	BYTE $0xc4; BYTE $0xe2; BYTE $0x5d; BYTE $0x50; BYTE $0xcb // VPDPBUSD Y3, Y4, Y1
+	VPBROADCASTD (DX)(DI*2), Y4
+	BYTE $0xc4; BYTE $0xe2; BYTE $0x5d; BYTE $0x50; BYTE $0xd3 // VPDPBUSD Y3, Y4, Y2
+	ADDQ         $0x00000020, R11
+	ADDQ         $0x04, DX
+	DECQ         R12
+	JNZ          restloop
+
+scale:
+	MOVQ         104(AX), R11
+	MOVQ         24(AX), R12
+	VBROADCASTSS (R10), Y4
+	VCVTDQ2PS    Y0, Y0
+	VMULPS       (R11), Y0, Y0
+	VMULPS       Y4, Y0, Y0
+	VADDPS       (R12), Y0, Y0
+	VBROADCASTSS 4(R10), Y4
+	VCVTDQ2PS    Y1, Y1
+	VMULPS       (R11), Y1, Y1
+	VMULPS       Y4, Y1, Y1
+	VADDPS       (R12), Y1, Y1
+	VBROADCASTSS 8(R10), Y4
+	VCVTDQ2PS    Y2, Y2
+	VMULPS       (R11), Y2, Y2
+	VMULPS       Y4, Y2, Y2
+	VADDPS       (R12), Y2, Y2
+	ADDQ         $0x0c, R10
+	MOVQ         80(AX), R11
+	VMOVUPS      (R11), Y3
+	TESTQ        BX, BX
+	JZ           store0
+	VMASKMOVPS   (BX), Y3, Y4
+	VADDPS       Y4, Y0, Y0
+	ADDQ         R8, BX
+
+store0:
+	VMASKMOVPS Y0, Y3, (CX)
+	ADDQ       SI, CX
+	TESTQ      BX, BX
+	JZ         store1
+	VMASKMOVPS (BX), Y3, Y4
+	VADDPS     Y4, Y1, Y1
+	ADDQ       R8, BX
+
+store1:
+	VMASKMOVPS Y1, Y3, (CX)
+	ADDQ       SI, CX
+	TESTQ      BX, BX
+	JZ         store2
+	VMASKMOVPS (BX), Y3, Y4
+	VADDPS     Y4, Y2, Y2
+	ADDQ       R8, BX
+
+store2:
+	VMASKMOVPS Y2, Y3, (CX)
+	ADDQ       SI, CX
+	MOVQ       64(AX), R11
+	SHLQ       $0x02, R11
+	IMUL3Q     $0x00000003, DI, R12
+	SUBQ       R11, R12
+	ADDQ       R12, DX
+	DECQ       R9
+	JNZ        tile
+	VZEROUPPER
+	RET
+
+// func gemmInt8AVX2x3x2(t *byte)
+// Requires: AVX, AVX2
+TEXT ·gemmInt8AVX2x3x2(SB), NOSPLIT, $0-8
+	MOVQ t+0(FP), AX
+	MOVQ (AX), CX
+	MOVQ 8(AX), DX
+	MOVQ 32(AX), BX
+	MOVQ 40(AX), SI
+	MOVQ 48(AX), DI
+	MOVQ 56(AX), R8
+	MOVQ 72(AX), R9
+	MOVQ 112(AX), R10
+	LEAQ (DX)(DI*2), R11
+	ADDQ DI, R11
+
+tile:
+	MOVL         $0x80808080, R11
+	VMOVD        R11, X0
+	VPBROADCASTD X0, Y0
+	MOVL         $0x00010001, R11
+	VMOVD        R11, X1
+	VPBROADCASTD X1, Y1
+	MOVQ         96(AX), R11
+	VPXOR        Y2, Y2, Y2
+	VPXOR        Y3, Y3, Y3
+	VPXOR        Y4, Y4, Y4
+	VPXOR        Y5, Y5, Y5
+	VPXOR        Y6, Y6, Y6
+	VPXOR        Y7, Y7, Y7
+	MOVQ         16(AX), R11
+	MOVQ         64(AX), R12
+	SUBQ         $0x04, R12
+	JL           rest
+
+loop:
+	VMOVDQU      (R11), Y8
+	VMOVDQU      32(R11), Y9
+	VPBROADCASTD (DX), Y10
+	VPXOR        Y0, Y10, Y10
+	VPABSB       Y10, Y11
+	VPSIGNB      Y10, Y8, Y12
+	VPMADDUBSW   Y12, Y11, Y12
+	VPMADDWD     Y1, Y12, Y12
+	VPADDD       Y12, Y2, Y2
+	VPSIGNB      Y10, Y9, Y12
+	VPMADDUBSW   Y12, Y11, Y12
+	VPMADDWD     Y1, Y12, Y12
+	VPADDD       Y12, Y3, Y3
+	VPBROADCASTD (DX)(DI*1), Y10
+	VPXOR        Y0, Y10, Y10
+	VPABSB       Y10, Y11
+	VPSIGNB      Y10, Y8, Y12
+	VPMADDUBSW   Y12, Y11, Y12
+	VPMADDWD     Y1, Y12, Y12
+	VPADDD       Y12, Y4, Y4
+	VPSIGNB      Y10, Y9, Y12
+	VPMADDUBSW   Y12, Y11, Y12
+	VPMADDWD     Y1, Y12, Y12
+	VPADDD       Y12, Y5, Y5
+	VPBROADCASTD (DX)(DI*2), Y10
+	VPXOR        Y0, Y10, Y10
+	VPABSB       Y10, Y11
+	VPSIGNB      Y10, Y8, Y12
+	VPMADDUBSW   Y12, Y11, Y12
+	VPMADDWD     Y1, Y12, Y12
+	VPADDD       Y12, Y6, Y6
+	VPSIGNB      Y10, Y9, Y12
+	VPMADDUBSW   Y12, Y11, Y12
+	VPMADDWD     Y1, Y12, Y12
+	VPADDD       Y12, Y7, Y7
+	VMOVDQU      64(R11), Y8
+	VMOVDQU      96(R11), Y9
+	VPBROADCASTD 4(DX), Y10
+	VPXOR        Y0, Y10, Y10
+	VPABSB       Y10, Y11
+	VPSIGNB      Y10, Y8, Y12
+	VPMADDUBSW   Y12, Y11, Y12
+	VPMADDWD     Y1, Y12, Y12
+	VPADDD       Y12, Y2, Y2
+	VPSIGNB      Y10, Y9, Y12
+	VPMADDUBSW   Y12, Y11, Y12
+	VPMADDWD     Y1, Y12, Y12
+	VPADDD       Y12, Y3, Y3
+	VPBROADCASTD 4(DX)(DI*1), Y10
+	VPXOR        Y0, Y10, Y10
+	VPABSB       Y10, Y11
+	VPSIGNB      Y10, Y8, Y12
+	VPMADDUBSW   Y12, Y11, Y12
+	VPMADDWD     Y1, Y12, Y12
+	VPADDD       Y12, Y4, Y4
+	VPSIGNB      Y10, Y9, Y12
+	VPMADDUBSW   Y12, Y11, Y12
+	VPMADDWD     Y1, Y12, Y12
+	VPADDD       Y12, Y5, Y5
+	VPBROADCASTD 4(DX)(DI*2), Y10
+	VPXOR        Y0, Y10, Y10
+	VPABSB       Y10, Y11
+	VPSIGNB      Y10, Y8, Y12
+	VPMADDUBSW   Y12, Y11, Y12
+	VPMADDWD     Y1, Y12, Y12
+	VPADDD       Y12, Y6, Y6
+	VPSIGNB      Y10, Y9, Y12
+	VPMADDUBSW   Y12, Y11, Y12
+	VPMADDWD     Y1, Y12, Y12
+	VPADDD       Y12, Y7, Y7
+	VMOVDQU      128(R11), Y8
+	VMOVDQU      160(R11), Y9
+	VPBROADCASTD 8(DX), Y10
+	VPXOR        Y0, Y10, Y10
+	VPABSB       Y10, Y11
+	VPSIGNB      Y10, Y8, Y12
+	VPMADDUBSW   Y12, Y11, Y12
+	VPMADDWD     Y1, Y12, Y12
+	VPADDD       Y12, Y2, Y2
+	VPSIGNB      Y10, Y9, Y12
+	VPMADDUBSW   Y12, Y11, Y12
+	VPMADDWD     Y1, Y12, Y12
+	VPADDD       Y12, Y3, Y3
+	VPBROADCASTD 8(DX)(DI*1), Y10
+	VPXOR        Y0, Y10, Y10
+	VPABSB       Y10, Y11
+	VPSIGNB      Y10, Y8, Y12
+	VPMADDUBSW   Y12, Y11, Y12
+	VPMADDWD     Y1, Y12, Y12
+	VPADDD       Y12, Y4, Y4
+	VPSIGNB      Y10, Y9, Y12
+	VPMADDUBSW   Y12, Y11, Y12
+	VPMADDWD     Y1, Y12, Y12
+	VPADDD       Y12, Y5, Y5
+	VPBROADCASTD 8(DX)(DI*2), Y10
+	VPXOR        Y0, Y10, Y10
+	VPABSB       Y10, Y11
+	VPSIGNB      Y10, Y8, Y12
+	VPMADDUBSW   Y12, Y11, Y12
+	VPMADDWD     Y1, Y12, Y12
+	VPADDD       Y12, Y6, Y6
+	VPSIGNB      Y10, Y9, Y12
+	VPMADDUBSW   Y12, Y11, Y12
+	VPMADDWD     Y1, Y12, Y12
+	VPADDD       Y12, Y7, Y7
+	VMOVDQU      192(R11), Y8
+	VMOVDQU      224(R11), Y9
+	VPBROADCASTD 12(DX), Y10
+	VPXOR        Y0, Y10, Y10
+	VPABSB       Y10, Y11
+	VPSIGNB      Y10, Y8, Y12
+	VPMADDUBSW   Y12, Y11, Y12
+	VPMADDWD     Y1, Y12, Y12
+	VPADDD       Y12, Y2, Y2
+	VPSIGNB      Y10, Y9, Y12
+	VPMADDUBSW   Y12, Y11, Y12
+	VPMADDWD     Y1, Y12, Y12
+	VPADDD       Y12, Y3, Y3
+	VPBROADCASTD 12(DX)(DI*1), Y10
+	VPXOR        Y0, Y10, Y10
+	VPABSB       Y10, Y11
+	VPSIGNB      Y10, Y8, Y12
+	VPMADDUBSW   Y12, Y11, Y12
+	VPMADDWD     Y1, Y12, Y12
+	VPADDD       Y12, Y4, Y4
+	VPSIGNB      Y10, Y9, Y12
+	VPMADDUBSW   Y12, Y11, Y12
+	VPMADDWD     Y1, Y12, Y12
+	VPADDD       Y12, Y5, Y5
+	VPBROADCASTD 12(DX)(DI*2), Y10
+	VPXOR        Y0, Y10, Y10
+	VPABSB       Y10, Y11
+	VPSIGNB      Y10, Y8, Y12
+	VPMADDUBSW   Y12, Y11, Y12
+	VPMADDWD     Y1, Y12, Y12
+	VPADDD       Y12, Y6, Y6
+	VPSIGNB      Y10, Y9, Y12
+	VPMADDUBSW   Y12, Y11, Y12
+	VPMADDWD     Y1, Y12, Y12
+	VPADDD       Y12, Y7, Y7
+	ADDQ         $0x00000100, R11
+	ADDQ         $0x10, DX
+	SUBQ         $0x04, R12
+	JGE          loop
+
+rest:
+	ADDQ $0x04, R12
+	JZ   scale
+
+restloop:
+	VMOVDQU      (R11), Y8
+	VMOVDQU      32(R11), Y9
+	VPBROADCASTD (DX), Y10
+	VPXOR        Y0, Y10, Y10
+	VPABSB       Y10, Y11
+	VPSIGNB      Y10, Y8, Y12
+	VPMADDUBSW   Y12, Y11, Y12
+	VPMADDWD     Y1, Y12, Y12
+	VPADDD       Y12, Y2, Y2
+	VPSIGNB      Y10, Y9, Y12
+	VPMADDUBSW   Y12, Y11, Y12
+	VPMADDWD     Y1, Y12, Y12
+	VPADDD       Y12, Y3, Y3
+	VPBROADCASTD (DX)(DI*1), Y10
+	VPXOR        Y0, Y10, Y10
+	VPABSB       Y10, Y11
+	VPSIGNB      Y10, Y8, Y12
+	VPMADDUBSW   Y12, Y11, Y12
+	VPMADDWD     Y1, Y12, Y12
+	VPADDD       Y12, Y4, Y4
+	VPSIGNB      Y10, Y9, Y12
+	VPMADDUBSW   Y12, Y11, Y12
+	VPMADDWD     Y1, Y12, Y12
+	VPADDD       Y12, Y5, Y5
+	VPBROADCASTD (DX)(DI*2), Y10
+	VPXOR        Y0, Y10, Y10
+	VPABSB       Y10, Y11
+	VPSIGNB      Y10, Y8, Y12
+	VPMADDUBSW   Y12, Y11, Y12
+	VPMADDWD     Y1, Y12, Y12
+	VPADDD       Y12, Y6, Y6
+	VPSIGNB      Y10, Y9, Y12
+	VPMADDUBSW   Y12, Y11, Y12
+	VPMADDWD     Y1, Y12, Y12
+	VPADDD       Y12, Y7, Y7
+	ADDQ         $0x00000040, R11
+	ADDQ         $0x04, DX
+	DECQ         R12
+	JNZ          restloop
+
+scale:
+	MOVQ         104(AX), R11
+	MOVQ         24(AX), R12
+	VBROADCASTSS (R10), Y10
+	VCVTDQ2PS    Y2, Y2
+	VMULPS       (R11), Y2, Y2
+	VMULPS       Y10, Y2, Y2
+	VADDPS       (R12), Y2, Y2
+	VCVTDQ2PS    Y3, Y3
+	VMULPS       32(R11), Y3, Y3
+	VMULPS       Y10, Y3, Y3
+	VADDPS       32(R12), Y3, Y3
+	VBROADCASTSS 4(R10), Y10
+	VCVTDQ2PS    Y4, Y4
+	VMULPS       (R11), Y4, Y4
+	VMULPS       Y10, Y4, Y4
+	VADDPS       (R12), Y4, Y4
+	VCVTDQ2PS    Y5, Y5
+	VMULPS       32(R11), Y5, Y5
+	VMULPS       Y10, Y5, Y5
+	VADDPS       32(R12), Y5, Y5
+	VBROADCASTSS 8(R10), Y10
+	VCVTDQ2PS    Y6, Y6
+	VMULPS       (R11), Y6, Y6
+	VMULPS       Y10, Y6, Y6
+	VADDPS       (R12), Y6, Y6
+	VCVTDQ2PS    Y7, Y7
+	VMULPS       32(R11), Y7, Y7
+	VMULPS       Y10, Y7, Y7
+	VADDPS       32(R12), Y7, Y7
+	ADDQ         $0x0c, R10
+	MOVQ         80(AX), R11
+	VMOVUPS      (R11), Y8
+	TESTQ        BX, BX
+	JZ           store0
+	VMOVUPS      (BX), Y10
+	VADDPS       Y10, Y2, Y2
+	VMASKMOVPS   32(BX), Y8, Y10
+	VADDPS       Y10, Y3, Y3
+	ADDQ         R8, BX
+
+store0:
+	VMOVUPS    Y2, (CX)
+	VMASKMOVPS Y3, Y8, 32(CX)
+	ADDQ       SI, CX
+	TESTQ      BX, BX
+	JZ         store1
+	VMOVUPS    (BX), Y10
+	VADDPS     Y10, Y4, Y4
+	VMASKMOVPS 32(BX), Y8, Y10
+	VADDPS     Y10, Y5, Y5
+	ADDQ       R8, BX
+
+store1:
+	VMOVUPS    Y4, (CX)
+	VMASKMOVPS Y5, Y8, 32(CX)
+	ADDQ       SI, CX
+	TESTQ      BX, BX
+	JZ         store2
+	VMOVUPS    (BX), Y10
+	VADDPS     Y10, Y6, Y6
+	VMASKMOVPS 32(BX), Y8, Y10
+	VADDPS     Y10, Y7, Y7
+	ADDQ       R8, BX
+
+store2:
+	VMOVUPS    Y6, (CX)
+	VMASKMOVPS Y7, Y8, 32(CX)
+	ADDQ       SI, CX
+	MOVQ       64(AX), R11
+	SHLQ       $0x02, R11
+	IMUL3Q     $0x00000003, DI, R12
+	SUBQ       R11, R12
+	ADDQ       R12, DX
+	DECQ       R9
+	JNZ        tile
+	VZEROUPPER
+	RET
+
+// func gemmAVXVNNIx3x2(t *byte)
+// Requires: AVX, AVX2, AVX512VL, AVX512VNNI
+TEXT ·gemmAVXVNNIx3x2(SB), NOSPLIT, $0-8
+	MOVQ t+0(FP), AX
+	MOVQ (AX), CX
+	MOVQ 8(AX), DX
+	MOVQ 32(AX), BX
+	MOVQ 40(AX), SI
+	MOVQ 48(AX), DI
+	MOVQ 56(AX), R8
+	MOVQ 72(AX), R9
+	MOVQ 112(AX), R10
+	LEAQ (DX)(DI*2), R11
+	ADDQ DI, R11
+
+tile:
+	MOVQ    96(AX), R11
+	VMOVDQU (R11), Y0
+	VMOVDQU 32(R11), Y1
+	VMOVDQU (R11), Y2
+	VMOVDQU 32(R11), Y3
+	VMOVDQU (R11), Y4
+	VMOVDQU 32(R11), Y5
+	MOVQ    16(AX), R11
+	MOVQ    64(AX), R12
+	SUBQ    $0x04, R12
+	JL      rest
+
+loop:
+	VMOVDQU      (R11), Y6
+	VMOVDQU      32(R11), Y7
+	VPBROADCASTD (DX), Y8
+	BYTE $0xc4; BYTE $0xe2; BYTE $0x3d; BYTE $0x50; BYTE $0xc6 // VPDPBUSD Y6, Y8, Y0
+	BYTE $0xc4; BYTE $0xe2; BYTE $0x3d; BYTE $0x50; BYTE $0xcf // VPDPBUSD Y7, Y8, Y1
+	VPBROADCASTD (DX)(DI*1), Y8
+	BYTE $0xc4; BYTE $0xe2; BYTE $0x3d; BYTE $0x50; BYTE $0xd6 // VPDPBUSD Y6, Y8, Y2
+	BYTE $0xc4; BYTE $0xe2; BYTE $0x3d; BYTE $0x50; BYTE $0xdf // VPDPBUSD Y7, Y8, Y3
+	VPBROADCASTD (DX)(DI*2), Y8
+	BYTE $0xc4; BYTE $0xe2; BYTE $0x3d; BYTE $0x50; BYTE $0xe6 // VPDPBUSD Y6, Y8, Y4
+	BYTE $0xc4; BYTE $0xe2; BYTE $0x3d; BYTE $0x50; BYTE $0xef // VPDPBUSD Y7, Y8, Y5
+	VMOVDQU      64(R11), Y6
+	VMOVDQU      96(R11), Y7
+	VPBROADCASTD 4(DX), Y8
+	BYTE $0xc4; BYTE $0xe2; BYTE $0x3d; BYTE $0x50; BYTE $0xc6 // VPDPBUSD Y6, Y8, Y0
+	BYTE $0xc4; BYTE $0xe2; BYTE $0x3d; BYTE $0x50; BYTE $0xcf // VPDPBUSD Y7, Y8, Y1
+	VPBROADCASTD 4(DX)(DI*1), Y8
+	BYTE $0xc4; BYTE $0xe2; BYTE $0x3d; BYTE $0x50; BYTE $0xd6 // VPDPBUSD Y6, Y8, Y2
+	BYTE $0xc4; BYTE $0xe2; BYTE $0x3d; BYTE $0x50; BYTE $0xdf // VPDPBUSD Y7, Y8, Y3
+	VPBROADCASTD 4(DX)(DI*2), Y8
+	BYTE $0xc4; BYTE $0xe2; BYTE $0x3d; BYTE $0x50; BYTE $0xe6 // VPDPBUSD Y6, Y8, Y4
+	BYTE $0xc4; BYTE $0xe2; BYTE $0x3d; BYTE $0x50; BYTE $0xef // VPDPBUSD Y7, Y8, Y5
+	VMOVDQU      128(R11), Y6
+	VMOVDQU      160(R11), Y7
+	VPBROADCASTD 8(DX), Y8
+	BYTE $0xc4; BYTE $0xe2; BYTE $0x3d; BYTE $0x50; BYTE $0xc6 // VPDPBUSD Y6, Y8, Y0
+	BYTE $0xc4; BYTE $0xe2; BYTE $0x3d; BYTE $0x50; BYTE $0xcf // VPDPBUSD Y7, Y8, Y1
+	VPBROADCASTD 8(DX)(DI*1), Y8
+	BYTE $0xc4; BYTE $0xe2; BYTE $0x3d; BYTE $0x50; BYTE $0xd6 // VPDPBUSD Y6, Y8, Y2
+	BYTE $0xc4; BYTE $0xe2; BYTE $0x3d; BYTE $0x50; BYTE $0xdf // VPDPBUSD Y7, Y8, Y3
+	VPBROADCASTD 8(DX)(DI*2), Y8
+	BYTE $0xc4; BYTE $0xe2; BYTE $0x3d; BYTE $0x50; BYTE $0xe6 // VPDPBUSD Y6, Y8, Y4
+	BYTE $0xc4; BYTE $0xe2; BYTE $0x3d; BYTE $0x50; BYTE $0xef // VPDPBUSD Y7, Y8, Y5
+	VMOVDQU      192(R11), Y6
+	VMOVDQU      224(R11), Y7
+	VPBROADCASTD 12(DX), Y8
+	BYTE $0xc4; BYTE $0xe2; BYTE $0x3d; BYTE $0x50; BYTE $0xc6 // VPDPBUSD Y6, Y8, Y0
+	BYTE $0xc4; BYTE $0xe2; BYTE $0x3d; BYTE $0x50; BYTE $0xcf // VPDPBUSD Y7, Y8, Y1
+	VPBROADCASTD 12(DX)(DI*1), Y8
+	BYTE $0xc4; BYTE $0xe2; BYTE $0x3d; BYTE $0x50; BYTE $0xd6 // VPDPBUSD Y6, Y8, Y2
+	BYTE $0xc4; BYTE $0xe2; BYTE $0x3d; BYTE $0x50; BYTE $0xdf // VPDPBUSD Y7, Y8, Y3
+	VPBROADCASTD 12(DX)(DI*2), Y8
+	BYTE $0xc4; BYTE $0xe2; BYTE $0x3d; BYTE $0x50; BYTE $0xe6 // VPDPBUSD Y6, Y8, Y4
+	BYTE $0xc4; BYTE $0xe2; BYTE $0x3d; BYTE $0x50; BYTE $0xef // VPDPBUSD Y7, Y8, Y5
+	ADDQ         $0x00000100, R11
+	ADDQ         $0x10, DX
+	SUBQ         $0x04, R12
+	JGE          loop
+
+rest:
+	ADDQ $0x04, R12
+	JZ   scale
+
+restloop:
+	VMOVDQU      (R11), Y6
+	VMOVDQU      32(R11), Y7
+	VPBROADCASTD (DX), Y8
+	BYTE $0xc4; BYTE $0xe2; BYTE $0x3d; BYTE $0x50; BYTE $0xc6 // VPDPBUSD Y6, Y8, Y0
+	BYTE $0xc4; BYTE $0xe2; BYTE $0x3d; BYTE $0x50; BYTE $0xcf // VPDPBUSD Y7, Y8, Y1
+	VPBROADCASTD (DX)(DI*1), Y8
+	BYTE $0xc4; BYTE $0xe2; BYTE $0x3d; BYTE $0x50; BYTE $0xd6 // VPDPBUSD Y6, Y8, Y2
+	BYTE $0xc4; BYTE $0xe2; BYTE $0x3d; BYTE $0x50; BYTE $0xdf // VPDPBUSD Y7, Y8, Y3
+	VPBROADCASTD (DX)(DI*2), Y8
+	BYTE $0xc4; BYTE $0xe2; BYTE $0x3d; BYTE $0x50; BYTE $0xe6 // VPDPBUSD Y6, Y8, Y4
+	BYTE $0xc4; BYTE $0xe2; BYTE $0x3d; BYTE $0x50; BYTE $0xef // VPDPBUSD Y7, Y8, Y5
+	ADDQ         $0x00000040, R11
+	ADDQ         $0x04, DX
+	DECQ         R12
+	JNZ          restloop
+
+scale:
+	MOVQ         104(AX), R11
+	MOVQ         24(AX), R12
+	VBROADCASTSS (R10), Y8
+	VCVTDQ2PS    Y0, Y0
+	VMULPS       (R11), Y0, Y0
+	VMULPS       Y8, Y0, Y0
+	VADDPS       (R12), Y0, Y0
+	VCVTDQ2PS    Y1, Y1
+	VMULPS       32(R11), Y1, Y1
+	VMULPS       Y8, Y1, Y1
+	VADDPS       32(R12), Y1, Y1
+	VBROADCASTSS 4(R10), Y8
+	VCVTDQ2PS    Y2, Y2
+	VMULPS       (R11), Y2, Y2
+	VMULPS       Y8, Y2, Y2
+	VADDPS       (R12), Y2, Y2
+	VCVTDQ2PS    Y3, Y3
+	VMULPS       32(R11), Y3, Y3
+	VMULPS       Y8, Y3, Y3
+	VADDPS       32(R12), Y3, Y3
+	VBROADCASTSS 8(R10), Y8
+	VCVTDQ2PS    Y4, Y4
+	VMULPS       (R11), Y4, Y4
+	VMULPS       Y8, Y4, Y4
+	VADDPS       (R12), Y4, Y4
+	VCVTDQ2PS    Y5, Y5
+	VMULPS       32(R11), Y5, Y5
+	VMULPS       Y8, Y5, Y5
+	VADDPS       32(R12), Y5, Y5
+	ADDQ         $0x0c, R10
+	MOVQ         80(AX), R11
+	VMOVUPS      (R11), Y6
+	TESTQ        BX, BX
+	JZ           store0
+	VMOVUPS      (BX), Y8
+	VADDPS       Y8, Y0, Y0
+	VMASKMOVPS   32(BX), Y6, Y8
+	VADDPS       Y8, Y1, Y1
+	ADDQ         R8, BX
+
+store0:
+	VMOVUPS    Y0, (CX)
+	VMASKMOVPS Y1, Y6, 32(CX)
+	ADDQ       SI, CX
+	TESTQ      BX, BX
+	JZ         store1
+	VMOVUPS    (BX), Y8
+	VADDPS     Y8, Y2, Y2
+	VMASKMOVPS 32(BX), Y6, Y8
+	VADDPS     Y8, Y3, Y3
+	ADDQ       R8, BX
+
+store1:
+	VMOVUPS    Y2, (CX)
+	VMASKMOVPS Y3, Y6, 32(CX)
+	ADDQ       SI, CX
+	TESTQ      BX, BX
+	JZ         store2
+	VMOVUPS    (BX), Y8
+	VADDPS     Y8, Y4, Y4
+	VMASKMOVPS 32(BX), Y6, Y8
+	VADDPS     Y8, Y5, Y5
+	ADDQ       R8, BX
+
+store2:
+	VMOVUPS    Y4, (CX)
+	VMASKMOVPS Y5, Y6, 32(CX)
+	ADDQ       SI, CX
+	MOVQ       64(AX), R11
+	SHLQ       $0x02, R11
+	IMUL3Q     $0x00000003, DI, R12
+	SUBQ       R11, R12
+	ADDQ       R12, DX
 	DECQ       R9
 	JNZ        tile
 	VZEROUPPER
@@ -24283,6 +26203,1120 @@ store3:
 	ADDQ       R11, R10
 	DECQ       R9
 	JNZ        tile
+	VZEROUPPER
+	RET
+
+// func gemmInt8AVX2x4x1(t *byte)
+// Requires: AVX, AVX2
+TEXT ·gemmInt8AVX2x4x1(SB), NOSPLIT, $0-8
+	MOVQ t+0(FP), AX
+	MOVQ (AX), CX
+	MOVQ 8(AX), DX
+	MOVQ 32(AX), BX
+	MOVQ 40(AX), SI
+	MOVQ 48(AX), DI
+	MOVQ 56(AX), R8
+	MOVQ 72(AX), R9
+	MOVQ 112(AX), R10
+	LEAQ (DX)(DI*2), R11
+	ADDQ DI, R11
+
+tile:
+	MOVL         $0x80808080, R12
+	VMOVD        R12, X0
+	VPBROADCASTD X0, Y0
+	MOVL         $0x00010001, R12
+	VMOVD        R12, X1
+	VPBROADCASTD X1, Y1
+	MOVQ         96(AX), R12
+	VPXOR        Y2, Y2, Y2
+	VPXOR        Y3, Y3, Y3
+	VPXOR        Y4, Y4, Y4
+	VPXOR        Y5, Y5, Y5
+	MOVQ         16(AX), R12
+	MOVQ         64(AX), R13
+	SUBQ         $0x04, R13
+	JL           rest
+
+loop:
+	VMOVDQU      (R12), Y6
+	VPBROADCASTD (DX), Y7
+	VPXOR        Y0, Y7, Y7
+	VPABSB       Y7, Y8
+	VPSIGNB      Y7, Y6, Y7
+	VPMADDUBSW   Y7, Y8, Y7
+	VPMADDWD     Y1, Y7, Y7
+	VPADDD       Y7, Y2, Y2
+	VPBROADCASTD (DX)(DI*1), Y7
+	VPXOR        Y0, Y7, Y7
+	VPABSB       Y7, Y8
+	VPSIGNB      Y7, Y6, Y7
+	VPMADDUBSW   Y7, Y8, Y7
+	VPMADDWD     Y1, Y7, Y7
+	VPADDD       Y7, Y3, Y3
+	VPBROADCASTD (DX)(DI*2), Y7
+	VPXOR        Y0, Y7, Y7
+	VPABSB       Y7, Y8
+	VPSIGNB      Y7, Y6, Y7
+	VPMADDUBSW   Y7, Y8, Y7
+	VPMADDWD     Y1, Y7, Y7
+	VPADDD       Y7, Y4, Y4
+	VPBROADCASTD (R11), Y7
+	VPXOR        Y0, Y7, Y7
+	VPABSB       Y7, Y8
+	VPSIGNB      Y7, Y6, Y7
+	VPMADDUBSW   Y7, Y8, Y7
+	VPMADDWD     Y1, Y7, Y7
+	VPADDD       Y7, Y5, Y5
+	VMOVDQU      32(R12), Y6
+	VPBROADCASTD 4(DX), Y7
+	VPXOR        Y0, Y7, Y7
+	VPABSB       Y7, Y8
+	VPSIGNB      Y7, Y6, Y7
+	VPMADDUBSW   Y7, Y8, Y7
+	VPMADDWD     Y1, Y7, Y7
+	VPADDD       Y7, Y2, Y2
+	VPBROADCASTD 4(DX)(DI*1), Y7
+	VPXOR        Y0, Y7, Y7
+	VPABSB       Y7, Y8
+	VPSIGNB      Y7, Y6, Y7
+	VPMADDUBSW   Y7, Y8, Y7
+	VPMADDWD     Y1, Y7, Y7
+	VPADDD       Y7, Y3, Y3
+	VPBROADCASTD 4(DX)(DI*2), Y7
+	VPXOR        Y0, Y7, Y7
+	VPABSB       Y7, Y8
+	VPSIGNB      Y7, Y6, Y7
+	VPMADDUBSW   Y7, Y8, Y7
+	VPMADDWD     Y1, Y7, Y7
+	VPADDD       Y7, Y4, Y4
+	VPBROADCASTD 4(R11), Y7
+	VPXOR        Y0, Y7, Y7
+	VPABSB       Y7, Y8
+	VPSIGNB      Y7, Y6, Y7
+	VPMADDUBSW   Y7, Y8, Y7
+	VPMADDWD     Y1, Y7, Y7
+	VPADDD       Y7, Y5, Y5
+	VMOVDQU      64(R12), Y6
+	VPBROADCASTD 8(DX), Y7
+	VPXOR        Y0, Y7, Y7
+	VPABSB       Y7, Y8
+	VPSIGNB      Y7, Y6, Y7
+	VPMADDUBSW   Y7, Y8, Y7
+	VPMADDWD     Y1, Y7, Y7
+	VPADDD       Y7, Y2, Y2
+	VPBROADCASTD 8(DX)(DI*1), Y7
+	VPXOR        Y0, Y7, Y7
+	VPABSB       Y7, Y8
+	VPSIGNB      Y7, Y6, Y7
+	VPMADDUBSW   Y7, Y8, Y7
+	VPMADDWD     Y1, Y7, Y7
+	VPADDD       Y7, Y3, Y3
+	VPBROADCASTD 8(DX)(DI*2), Y7
+	VPXOR        Y0, Y7, Y7
+	VPABSB       Y7, Y8
+	VPSIGNB      Y7, Y6, Y7
+	VPMADDUBSW   Y7, Y8, Y7
+	VPMADDWD     Y1, Y7, Y7
+	VPADDD       Y7, Y4, Y4
+	VPBROADCASTD 8(R11), Y7
+	VPXOR        Y0, Y7, Y7
+	VPABSB       Y7, Y8
+	VPSIGNB      Y7, Y6, Y7
+	VPMADDUBSW   Y7, Y8, Y7
+	VPMADDWD     Y1, Y7, Y7
+	VPADDD       Y7, Y5, Y5
+	VMOVDQU      96(R12), Y6
+	VPBROADCASTD 12(DX), Y7
+	VPXOR        Y0, Y7, Y7
+	VPABSB       Y7, Y8
+	VPSIGNB      Y7, Y6, Y7
+	VPMADDUBSW   Y7, Y8, Y7
+	VPMADDWD     Y1, Y7, Y7
+	VPADDD       Y7, Y2, Y2
+	VPBROADCASTD 12(DX)(DI*1), Y7
+	VPXOR        Y0, Y7, Y7
+	VPABSB       Y7, Y8
+	VPSIGNB      Y7, Y6, Y7
+	VPMADDUBSW   Y7, Y8, Y7
+	VPMADDWD     Y1, Y7, Y7
+	VPADDD       Y7, Y3, Y3
+	VPBROADCASTD 12(DX)(DI*2), Y7
+	VPXOR        Y0, Y7, Y7
+	VPABSB       Y7, Y8
+	VPSIGNB      Y7, Y6, Y7
+	VPMADDUBSW   Y7, Y8, Y7
+	VPMADDWD     Y1, Y7, Y7
+	VPADDD       Y7, Y4, Y4
+	VPBROADCASTD 12(R11), Y7
+	VPXOR        Y0, Y7, Y7
+	VPABSB       Y7, Y8
+	VPSIGNB      Y7, Y6, Y7
+	VPMADDUBSW   Y7, Y8, Y7
+	VPMADDWD     Y1, Y7, Y7
+	VPADDD       Y7, Y5, Y5
+	ADDQ         $0x00000080, R12
+	ADDQ         $0x10, DX
+	ADDQ         $0x10, R11
+	SUBQ         $0x04, R13
+	JGE          loop
+
+rest:
+	ADDQ $0x04, R13
+	JZ   scale
+
+restloop:
+	VMOVDQU      (R12), Y6
+	VPBROADCASTD (DX), Y7
+	VPXOR        Y0, Y7, Y7
+	VPABSB       Y7, Y8
+	VPSIGNB      Y7, Y6, Y7
+	VPMADDUBSW   Y7, Y8, Y7
+	VPMADDWD     Y1, Y7, Y7
+	VPADDD       Y7, Y2, Y2
+	VPBROADCASTD (DX)(DI*1), Y7
+	VPXOR        Y0, Y7, Y7
+	VPABSB       Y7, Y8
+	VPSIGNB      Y7, Y6, Y7
+	VPMADDUBSW   Y7, Y8, Y7
+	VPMADDWD     Y1, Y7, Y7
+	VPADDD       Y7, Y3, Y3
+	VPBROADCASTD (DX)(DI*2), Y7
+	VPXOR        Y0, Y7, Y7
+	VPABSB       Y7, Y8
+	VPSIGNB      Y7, Y6, Y7
+	VPMADDUBSW   Y7, Y8, Y7
+	VPMADDWD     Y1, Y7, Y7
+	VPADDD       Y7, Y4, Y4
+	VPBROADCASTD (R11), Y7
+	VPXOR        Y0, Y7, Y7
+	VPABSB       Y7, Y8
+	VPSIGNB      Y7, Y6, Y7
+	VPMADDUBSW   Y7, Y8, Y7
+	VPMADDWD     Y1, Y7, Y7
+	VPADDD       Y7, Y5, Y5
+	ADDQ         $0x00000020, R12
+	ADDQ         $0x04, DX
+	ADDQ         $0x04, R11
+	DECQ         R13
+	JNZ          restloop
+
+scale:
+	MOVQ         104(AX), R12
+	MOVQ         24(AX), R13
+	VBROADCASTSS (R10), Y7
+	VCVTDQ2PS    Y2, Y2
+	VMULPS       (R12), Y2, Y2
+	VMULPS       Y7, Y2, Y2
+	VADDPS       (R13), Y2, Y2
+	VBROADCASTSS 4(R10), Y7
+	VCVTDQ2PS    Y3, Y3
+	VMULPS       (R12), Y3, Y3
+	VMULPS       Y7, Y3, Y3
+	VADDPS       (R13), Y3, Y3
+	VBROADCASTSS 8(R10), Y7
+	VCVTDQ2PS    Y4, Y4
+	VMULPS       (R12), Y4, Y4
+	VMULPS       Y7, Y4, Y4
+	VADDPS       (R13), Y4, Y4
+	VBROADCASTSS 12(R10), Y7
+	VCVTDQ2PS    Y5, Y5
+	VMULPS       (R12), Y5, Y5
+	VMULPS       Y7, Y5, Y5
+	VADDPS       (R13), Y5, Y5
+	ADDQ         $0x10, R10
+	MOVQ         80(AX), R12
+	VMOVUPS      (R12), Y6
+	TESTQ        BX, BX
+	JZ           store0
+	VMASKMOVPS   (BX), Y6, Y7
+	VADDPS       Y7, Y2, Y2
+	ADDQ         R8, BX
+
+store0:
+	VMASKMOVPS Y2, Y6, (CX)
+	ADDQ       SI, CX
+	TESTQ      BX, BX
+	JZ         store1
+	VMASKMOVPS (BX), Y6, Y7
+	VADDPS     Y7, Y3, Y3
+	ADDQ       R8, BX
+
+store1:
+	VMASKMOVPS Y3, Y6, (CX)
+	ADDQ       SI, CX
+	TESTQ      BX, BX
+	JZ         store2
+	VMASKMOVPS (BX), Y6, Y7
+	VADDPS     Y7, Y4, Y4
+	ADDQ       R8, BX
+
+store2:
+	VMASKMOVPS Y4, Y6, (CX)
+	ADDQ       SI, CX
+	TESTQ      BX, BX
+	JZ         store3
+	VMASKMOVPS (BX), Y6, Y7
+	VADDPS     Y7, Y5, Y5
+	ADDQ       R8, BX
+
+store3:
+	VMASKMOVPS Y5, Y6, (CX)
+	ADDQ       SI, CX
+	MOVQ       64(AX), R12
+	SHLQ       $0x02, R12
+	IMUL3Q     $0x00000004, DI, R13
+	SUBQ       R12, R13
+	ADDQ       R13, DX
+	ADDQ       R13, R11
+	DECQ       R9
+	JNZ        tile
+	VZEROUPPER
+	RET
+
+// func gemmAVXVNNIx4x1(t *byte)
+// Requires: AVX, AVX2, AVX512VL, AVX512VNNI
+TEXT ·gemmAVXVNNIx4x1(SB), NOSPLIT, $0-8
+	MOVQ t+0(FP), AX
+	MOVQ (AX), CX
+	MOVQ 8(AX), DX
+	MOVQ 32(AX), BX
+	MOVQ 40(AX), SI
+	MOVQ 48(AX), DI
+	MOVQ 56(AX), R8
+	MOVQ 72(AX), R9
+	MOVQ 112(AX), R10
+	LEAQ (DX)(DI*2), R11
+	ADDQ DI, R11
+
+tile:
+	MOVQ    96(AX), R12
+	VMOVDQU (R12), Y0
+	VMOVDQU (R12), Y1
+	VMOVDQU (R12), Y2
+	VMOVDQU (R12), Y3
+	MOVQ    16(AX), R12
+	MOVQ    64(AX), R13
+	SUBQ    $0x04, R13
+	JL      rest
+
+loop:
+	VMOVDQU      (R12), Y4
+	VPBROADCASTD (DX), Y5
+	BYTE $0xc4; BYTE $0xe2; BYTE $0x55; BYTE $0x50; BYTE $0xc4 // VPDPBUSD Y4, Y5, Y0
+	VPBROADCASTD (DX)(DI*1), Y5
+	BYTE $0xc4; BYTE $0xe2; BYTE $0x55; BYTE $0x50; BYTE $0xcc // VPDPBUSD Y4, Y5, Y1
+	VPBROADCASTD (DX)(DI*2), Y5
+	BYTE $0xc4; BYTE $0xe2; BYTE $0x55; BYTE $0x50; BYTE $0xd4 // VPDPBUSD Y4, Y5, Y2
+	VPBROADCASTD (R11), Y5
+	BYTE $0xc4; BYTE $0xe2; BYTE $0x55; BYTE $0x50; BYTE $0xdc // VPDPBUSD Y4, Y5, Y3
+	VMOVDQU      32(R12), Y4
+	VPBROADCASTD 4(DX), Y5
+	BYTE $0xc4; BYTE $0xe2; BYTE $0x55; BYTE $0x50; BYTE $0xc4 // VPDPBUSD Y4, Y5, Y0
+	VPBROADCASTD 4(DX)(DI*1), Y5
+	BYTE $0xc4; BYTE $0xe2; BYTE $0x55; BYTE $0x50; BYTE $0xcc // VPDPBUSD Y4, Y5, Y1
+	VPBROADCASTD 4(DX)(DI*2), Y5
+	BYTE $0xc4; BYTE $0xe2; BYTE $0x55; BYTE $0x50; BYTE $0xd4 // VPDPBUSD Y4, Y5, Y2
+	VPBROADCASTD 4(R11), Y5
+	BYTE $0xc4; BYTE $0xe2; BYTE $0x55; BYTE $0x50; BYTE $0xdc // VPDPBUSD Y4, Y5, Y3
+	VMOVDQU      64(R12), Y4
+	VPBROADCASTD 8(DX), Y5
+	BYTE $0xc4; BYTE $0xe2; BYTE $0x55; BYTE $0x50; BYTE $0xc4 // VPDPBUSD Y4, Y5, Y0
+	VPBROADCASTD 8(DX)(DI*1), Y5
+	BYTE $0xc4; BYTE $0xe2; BYTE $0x55; BYTE $0x50; BYTE $0xcc // VPDPBUSD Y4, Y5, Y1
+	VPBROADCASTD 8(DX)(DI*2), Y5
+	BYTE $0xc4; BYTE $0xe2; BYTE $0x55; BYTE $0x50; BYTE $0xd4 // VPDPBUSD Y4, Y5, Y2
+	VPBROADCASTD 8(R11), Y5
+	BYTE $0xc4; BYTE $0xe2; BYTE $0x55; BYTE $0x50; BYTE $0xdc // VPDPBUSD Y4, Y5, Y3
+	VMOVDQU      96(R12), Y4
+	VPBROADCASTD 12(DX), Y5
+	BYTE $0xc4; BYTE $0xe2; BYTE $0x55; BYTE $0x50; BYTE $0xc4 // VPDPBUSD Y4, Y5, Y0
+	VPBROADCASTD 12(DX)(DI*1), Y5
+	BYTE $0xc4; BYTE $0xe2; BYTE $0x55; BYTE $0x50; BYTE $0xcc // VPDPBUSD Y4, Y5, Y1
+	VPBROADCASTD 12(DX)(DI*2), Y5
+	BYTE $0xc4; BYTE $0xe2; BYTE $0x55; BYTE $0x50; BYTE $0xd4 // VPDPBUSD Y4, Y5, Y2
+	VPBROADCASTD 12(R11), Y5
+	BYTE $0xc4; BYTE $0xe2; BYTE $0x55; BYTE $0x50; BYTE $0xdc // VPDPBUSD Y4, Y5, Y3
+	ADDQ         $0x00000080, R12
+	ADDQ         $0x10, DX
+	ADDQ         $0x10, R11
+	SUBQ         $0x04, R13
+	JGE          loop
+
+rest:
+	ADDQ $0x04, R13
+	JZ   scale
+
+restloop:
+	VMOVDQU      (R12), Y4
+	VPBROADCASTD (DX), Y5
+	BYTE $0xc4; BYTE $0xe2; BYTE $0x55; BYTE $0x50; BYTE $0xc4 // VPDPBUSD Y4, Y5, Y0
+	VPBROADCASTD (DX)(DI*1), Y5
+	BYTE $0xc4; BYTE $0xe2; BYTE $0x55; BYTE $0x50; BYTE $0xcc // VPDPBUSD Y4, Y5, Y1
+	VPBROADCASTD (DX)(DI*2), Y5
+	BYTE $0xc4; BYTE $0xe2; BYTE $0x55; BYTE $0x50; BYTE $0xd4 // VPDPBUSD Y4, Y5, Y2
+	VPBROADCASTD (R11), Y5
+	BYTE $0xc4; BYTE $0xe2; BYTE $0x55; BYTE $0x50; BYTE $0xdc // VPDPBUSD Y4, Y5, Y3
+	ADDQ         $0x00000020, R12
+	ADDQ         $0x04, DX
+	ADDQ         $0x04, R11
+	DECQ         R13
+	JNZ          restloop
+
+scale:
+	MOVQ         104(AX), R12
+	MOVQ         24(AX), R13
+	VBROADCASTSS (R10), Y5
+	VCVTDQ2PS    Y0, Y0
+	VMULPS       (R12), Y0, Y0
+	VMULPS       Y5, Y0, Y0
+	VADDPS       (R13), Y0, Y0
+	VBROADCASTSS 4(R10), Y5
+	VCVTDQ2PS    Y1, Y1
+	VMULPS       (R12), Y1, Y1
+	VMULPS       Y5, Y1, Y1
+	VADDPS       (R13), Y1, Y1
+	VBROADCASTSS 8(R10), Y5
+	VCVTDQ2PS    Y2, Y2
+	VMULPS       (R12), Y2, Y2
+	VMULPS       Y5, Y2, Y2
+	VADDPS       (R13), Y2, Y2
+	VBROADCASTSS 12(R10), Y5
+	VCVTDQ2PS    Y3, Y3
+	VMULPS       (R12), Y3, Y3
+	VMULPS       Y5, Y3, Y3
+	VADDPS       (R13), Y3, Y3
+	ADDQ         $0x10, R10
+	MOVQ         80(AX), R12
+	VMOVUPS      (R12), Y4
+	TESTQ        BX, BX
+	JZ           store0
+	VMASKMOVPS   (BX), Y4, Y5
+	VADDPS       Y5, Y0, Y0
+	ADDQ         R8, BX
+
+store0:
+	VMASKMOVPS Y0, Y4, (CX)
+	ADDQ       SI, CX
+	TESTQ      BX, BX
+	JZ         store1
+	VMASKMOVPS (BX), Y4, Y5
+	VADDPS     Y5, Y1, Y1
+	ADDQ       R8, BX
+
+store1:
+	VMASKMOVPS Y1, Y4, (CX)
+	ADDQ       SI, CX
+	TESTQ      BX, BX
+	JZ         store2
+	VMASKMOVPS (BX), Y4, Y5
+	VADDPS     Y5, Y2, Y2
+	ADDQ       R8, BX
+
+store2:
+	VMASKMOVPS Y2, Y4, (CX)
+	ADDQ       SI, CX
+	TESTQ      BX, BX
+	JZ         store3
+	VMASKMOVPS (BX), Y4, Y5
+	VADDPS     Y5, Y3, Y3
+	ADDQ       R8, BX
+
+store3:
+	VMASKMOVPS Y3, Y4, (CX)
+	ADDQ       SI, CX
+	MOVQ       64(AX), R12
+	SHLQ       $0x02, R12
+	IMUL3Q     $0x00000004, DI, R13
+	SUBQ       R12, R13
+	ADDQ       R13, DX
+	ADDQ       R13, R11
+	DECQ       R9
+	JNZ        tile
+	VZEROUPPER
+	RET
+
+// func gemmInt8AVX2x4x2(t *byte)
+// Requires: AVX, AVX2
+TEXT ·gemmInt8AVX2x4x2(SB), NOSPLIT, $0-8
+	MOVQ t+0(FP), AX
+	MOVQ (AX), CX
+	MOVQ 8(AX), DX
+	MOVQ 32(AX), BX
+	MOVQ 40(AX), SI
+	MOVQ 48(AX), DI
+	MOVQ 56(AX), R8
+	MOVQ 72(AX), R9
+	MOVQ 112(AX), R10
+	LEAQ (DX)(DI*2), R11
+	ADDQ DI, R11
+
+tile:
+	MOVL         $0x80808080, R12
+	VMOVD        R12, X0
+	VPBROADCASTD X0, Y0
+	MOVL         $0x00010001, R12
+	VMOVD        R12, X1
+	VPBROADCASTD X1, Y1
+	MOVQ         96(AX), R12
+	VPXOR        Y2, Y2, Y2
+	VPXOR        Y3, Y3, Y3
+	VPXOR        Y4, Y4, Y4
+	VPXOR        Y5, Y5, Y5
+	VPXOR        Y6, Y6, Y6
+	VPXOR        Y7, Y7, Y7
+	VPXOR        Y8, Y8, Y8
+	VPXOR        Y9, Y9, Y9
+	MOVQ         16(AX), R12
+	MOVQ         64(AX), R13
+	SUBQ         $0x04, R13
+	JL           rest
+
+loop:
+	VMOVDQU      (R12), Y10
+	VMOVDQU      32(R12), Y11
+	VPBROADCASTD (DX), Y12
+	VPXOR        Y0, Y12, Y12
+	VPABSB       Y12, Y13
+	VPSIGNB      Y12, Y10, Y14
+	VPMADDUBSW   Y14, Y13, Y14
+	VPMADDWD     Y1, Y14, Y14
+	VPADDD       Y14, Y2, Y2
+	VPSIGNB      Y12, Y11, Y14
+	VPMADDUBSW   Y14, Y13, Y14
+	VPMADDWD     Y1, Y14, Y14
+	VPADDD       Y14, Y3, Y3
+	VPBROADCASTD (DX)(DI*1), Y12
+	VPXOR        Y0, Y12, Y12
+	VPABSB       Y12, Y13
+	VPSIGNB      Y12, Y10, Y14
+	VPMADDUBSW   Y14, Y13, Y14
+	VPMADDWD     Y1, Y14, Y14
+	VPADDD       Y14, Y4, Y4
+	VPSIGNB      Y12, Y11, Y14
+	VPMADDUBSW   Y14, Y13, Y14
+	VPMADDWD     Y1, Y14, Y14
+	VPADDD       Y14, Y5, Y5
+	VPBROADCASTD (DX)(DI*2), Y12
+	VPXOR        Y0, Y12, Y12
+	VPABSB       Y12, Y13
+	VPSIGNB      Y12, Y10, Y14
+	VPMADDUBSW   Y14, Y13, Y14
+	VPMADDWD     Y1, Y14, Y14
+	VPADDD       Y14, Y6, Y6
+	VPSIGNB      Y12, Y11, Y14
+	VPMADDUBSW   Y14, Y13, Y14
+	VPMADDWD     Y1, Y14, Y14
+	VPADDD       Y14, Y7, Y7
+	VPBROADCASTD (R11), Y12
+	VPXOR        Y0, Y12, Y12
+	VPABSB       Y12, Y13
+	VPSIGNB      Y12, Y10, Y14
+	VPMADDUBSW   Y14, Y13, Y14
+	VPMADDWD     Y1, Y14, Y14
+	VPADDD       Y14, Y8, Y8
+	VPSIGNB      Y12, Y11, Y14
+	VPMADDUBSW   Y14, Y13, Y14
+	VPMADDWD     Y1, Y14, Y14
+	VPADDD       Y14, Y9, Y9
+	VMOVDQU      64(R12), Y10
+	VMOVDQU      96(R12), Y11
+	VPBROADCASTD 4(DX), Y12
+	VPXOR        Y0, Y12, Y12
+	VPABSB       Y12, Y13
+	VPSIGNB      Y12, Y10, Y14
+	VPMADDUBSW   Y14, Y13, Y14
+	VPMADDWD     Y1, Y14, Y14
+	VPADDD       Y14, Y2, Y2
+	VPSIGNB      Y12, Y11, Y14
+	VPMADDUBSW   Y14, Y13, Y14
+	VPMADDWD     Y1, Y14, Y14
+	VPADDD       Y14, Y3, Y3
+	VPBROADCASTD 4(DX)(DI*1), Y12
+	VPXOR        Y0, Y12, Y12
+	VPABSB       Y12, Y13
+	VPSIGNB      Y12, Y10, Y14
+	VPMADDUBSW   Y14, Y13, Y14
+	VPMADDWD     Y1, Y14, Y14
+	VPADDD       Y14, Y4, Y4
+	VPSIGNB      Y12, Y11, Y14
+	VPMADDUBSW   Y14, Y13, Y14
+	VPMADDWD     Y1, Y14, Y14
+	VPADDD       Y14, Y5, Y5
+	VPBROADCASTD 4(DX)(DI*2), Y12
+	VPXOR        Y0, Y12, Y12
+	VPABSB       Y12, Y13
+	VPSIGNB      Y12, Y10, Y14
+	VPMADDUBSW   Y14, Y13, Y14
+	VPMADDWD     Y1, Y14, Y14
+	VPADDD       Y14, Y6, Y6
+	VPSIGNB      Y12, Y11, Y14
+	VPMADDUBSW   Y14, Y13, Y14
+	VPMADDWD     Y1, Y14, Y14
+	VPADDD       Y14, Y7, Y7
+	VPBROADCASTD 4(R11), Y12
+	VPXOR        Y0, Y12, Y12
+	VPABSB       Y12, Y13
+	VPSIGNB      Y12, Y10, Y14
+	VPMADDUBSW   Y14, Y13, Y14
+	VPMADDWD     Y1, Y14, Y14
+	VPADDD       Y14, Y8, Y8
+	VPSIGNB      Y12, Y11, Y14
+	VPMADDUBSW   Y14, Y13, Y14
+	VPMADDWD     Y1, Y14, Y14
+	VPADDD       Y14, Y9, Y9
+	VMOVDQU      128(R12), Y10
+	VMOVDQU      160(R12), Y11
+	VPBROADCASTD 8(DX), Y12
+	VPXOR        Y0, Y12, Y12
+	VPABSB       Y12, Y13
+	VPSIGNB      Y12, Y10, Y14
+	VPMADDUBSW   Y14, Y13, Y14
+	VPMADDWD     Y1, Y14, Y14
+	VPADDD       Y14, Y2, Y2
+	VPSIGNB      Y12, Y11, Y14
+	VPMADDUBSW   Y14, Y13, Y14
+	VPMADDWD     Y1, Y14, Y14
+	VPADDD       Y14, Y3, Y3
+	VPBROADCASTD 8(DX)(DI*1), Y12
+	VPXOR        Y0, Y12, Y12
+	VPABSB       Y12, Y13
+	VPSIGNB      Y12, Y10, Y14
+	VPMADDUBSW   Y14, Y13, Y14
+	VPMADDWD     Y1, Y14, Y14
+	VPADDD       Y14, Y4, Y4
+	VPSIGNB      Y12, Y11, Y14
+	VPMADDUBSW   Y14, Y13, Y14
+	VPMADDWD     Y1, Y14, Y14
+	VPADDD       Y14, Y5, Y5
+	VPBROADCASTD 8(DX)(DI*2), Y12
+	VPXOR        Y0, Y12, Y12
+	VPABSB       Y12, Y13
+	VPSIGNB      Y12, Y10, Y14
+	VPMADDUBSW   Y14, Y13, Y14
+	VPMADDWD     Y1, Y14, Y14
+	VPADDD       Y14, Y6, Y6
+	VPSIGNB      Y12, Y11, Y14
+	VPMADDUBSW   Y14, Y13, Y14
+	VPMADDWD     Y1, Y14, Y14
+	VPADDD       Y14, Y7, Y7
+	VPBROADCASTD 8(R11), Y12
+	VPXOR        Y0, Y12, Y12
+	VPABSB       Y12, Y13
+	VPSIGNB      Y12, Y10, Y14
+	VPMADDUBSW   Y14, Y13, Y14
+	VPMADDWD     Y1, Y14, Y14
+	VPADDD       Y14, Y8, Y8
+	VPSIGNB      Y12, Y11, Y14
+	VPMADDUBSW   Y14, Y13, Y14
+	VPMADDWD     Y1, Y14, Y14
+	VPADDD       Y14, Y9, Y9
+	VMOVDQU      192(R12), Y10
+	VMOVDQU      224(R12), Y11
+	VPBROADCASTD 12(DX), Y12
+	VPXOR        Y0, Y12, Y12
+	VPABSB       Y12, Y13
+	VPSIGNB      Y12, Y10, Y14
+	VPMADDUBSW   Y14, Y13, Y14
+	VPMADDWD     Y1, Y14, Y14
+	VPADDD       Y14, Y2, Y2
+	VPSIGNB      Y12, Y11, Y14
+	VPMADDUBSW   Y14, Y13, Y14
+	VPMADDWD     Y1, Y14, Y14
+	VPADDD       Y14, Y3, Y3
+	VPBROADCASTD 12(DX)(DI*1), Y12
+	VPXOR        Y0, Y12, Y12
+	VPABSB       Y12, Y13
+	VPSIGNB      Y12, Y10, Y14
+	VPMADDUBSW   Y14, Y13, Y14
+	VPMADDWD     Y1, Y14, Y14
+	VPADDD       Y14, Y4, Y4
+	VPSIGNB      Y12, Y11, Y14
+	VPMADDUBSW   Y14, Y13, Y14
+	VPMADDWD     Y1, Y14, Y14
+	VPADDD       Y14, Y5, Y5
+	VPBROADCASTD 12(DX)(DI*2), Y12
+	VPXOR        Y0, Y12, Y12
+	VPABSB       Y12, Y13
+	VPSIGNB      Y12, Y10, Y14
+	VPMADDUBSW   Y14, Y13, Y14
+	VPMADDWD     Y1, Y14, Y14
+	VPADDD       Y14, Y6, Y6
+	VPSIGNB      Y12, Y11, Y14
+	VPMADDUBSW   Y14, Y13, Y14
+	VPMADDWD     Y1, Y14, Y14
+	VPADDD       Y14, Y7, Y7
+	VPBROADCASTD 12(R11), Y12
+	VPXOR        Y0, Y12, Y12
+	VPABSB       Y12, Y13
+	VPSIGNB      Y12, Y10, Y14
+	VPMADDUBSW   Y14, Y13, Y14
+	VPMADDWD     Y1, Y14, Y14
+	VPADDD       Y14, Y8, Y8
+	VPSIGNB      Y12, Y11, Y14
+	VPMADDUBSW   Y14, Y13, Y14
+	VPMADDWD     Y1, Y14, Y14
+	VPADDD       Y14, Y9, Y9
+	ADDQ         $0x00000100, R12
+	ADDQ         $0x10, DX
+	ADDQ         $0x10, R11
+	SUBQ         $0x04, R13
+	JGE          loop
+
+rest:
+	ADDQ $0x04, R13
+	JZ   scale
+
+restloop:
+	VMOVDQU      (R12), Y10
+	VMOVDQU      32(R12), Y11
+	VPBROADCASTD (DX), Y12
+	VPXOR        Y0, Y12, Y12
+	VPABSB       Y12, Y13
+	VPSIGNB      Y12, Y10, Y14
+	VPMADDUBSW   Y14, Y13, Y14
+	VPMADDWD     Y1, Y14, Y14
+	VPADDD       Y14, Y2, Y2
+	VPSIGNB      Y12, Y11, Y14
+	VPMADDUBSW   Y14, Y13, Y14
+	VPMADDWD     Y1, Y14, Y14
+	VPADDD       Y14, Y3, Y3
+	VPBROADCASTD (DX)(DI*1), Y12
+	VPXOR        Y0, Y12, Y12
+	VPABSB       Y12, Y13
+	VPSIGNB      Y12, Y10, Y14
+	VPMADDUBSW   Y14, Y13, Y14
+	VPMADDWD     Y1, Y14, Y14
+	VPADDD       Y14, Y4, Y4
+	VPSIGNB      Y12, Y11, Y14
+	VPMADDUBSW   Y14, Y13, Y14
+	VPMADDWD     Y1, Y14, Y14
+	VPADDD       Y14, Y5, Y5
+	VPBROADCASTD (DX)(DI*2), Y12
+	VPXOR        Y0, Y12, Y12
+	VPABSB       Y12, Y13
+	VPSIGNB      Y12, Y10, Y14
+	VPMADDUBSW   Y14, Y13, Y14
+	VPMADDWD     Y1, Y14, Y14
+	VPADDD       Y14, Y6, Y6
+	VPSIGNB      Y12, Y11, Y14
+	VPMADDUBSW   Y14, Y13, Y14
+	VPMADDWD     Y1, Y14, Y14
+	VPADDD       Y14, Y7, Y7
+	VPBROADCASTD (R11), Y12
+	VPXOR        Y0, Y12, Y12
+	VPABSB       Y12, Y13
+	VPSIGNB      Y12, Y10, Y14
+	VPMADDUBSW   Y14, Y13, Y14
+	VPMADDWD     Y1, Y14, Y14
+	VPADDD       Y14, Y8, Y8
+	VPSIGNB      Y12, Y11, Y14
+	VPMADDUBSW   Y14, Y13, Y14
+	VPMADDWD     Y1, Y14, Y14
+	VPADDD       Y14, Y9, Y9
+	ADDQ         $0x00000040, R12
+	ADDQ         $0x04, DX
+	ADDQ         $0x04, R11
+	DECQ         R13
+	JNZ          restloop
+
+scale:
+	MOVQ         104(AX), R12
+	MOVQ         24(AX), R13
+	VBROADCASTSS (R10), Y12
+	VCVTDQ2PS    Y2, Y2
+	VMULPS       (R12), Y2, Y2
+	VMULPS       Y12, Y2, Y2
+	VADDPS       (R13), Y2, Y2
+	VCVTDQ2PS    Y3, Y3
+	VMULPS       32(R12), Y3, Y3
+	VMULPS       Y12, Y3, Y3
+	VADDPS       32(R13), Y3, Y3
+	VBROADCASTSS 4(R10), Y12
+	VCVTDQ2PS    Y4, Y4
+	VMULPS       (R12), Y4, Y4
+	VMULPS       Y12, Y4, Y4
+	VADDPS       (R13), Y4, Y4
+	VCVTDQ2PS    Y5, Y5
+	VMULPS       32(R12), Y5, Y5
+	VMULPS       Y12, Y5, Y5
+	VADDPS       32(R13), Y5, Y5
+	VBROADCASTSS 8(R10), Y12
+	VCVTDQ2PS    Y6, Y6
+	VMULPS       (R12), Y6, Y6
+	VMULPS       Y12, Y6, Y6
+	VADDPS       (R13), Y6, Y6
+	VCVTDQ2PS    Y7, Y7
+	VMULPS       32(R12), Y7, Y7
+	VMULPS       Y12, Y7, Y7
+	VADDPS       32(R13), Y7, Y7
+	VBROADCASTSS 12(R10), Y12
+	VCVTDQ2PS    Y8, Y8
+	VMULPS       (R12), Y8, Y8
+	VMULPS       Y12, Y8, Y8
+	VADDPS       (R13), Y8, Y8
+	VCVTDQ2PS    Y9, Y9
+	VMULPS       32(R12), Y9, Y9
+	VMULPS       Y12, Y9, Y9
+	VADDPS       32(R13), Y9, Y9
+	ADDQ         $0x10, R10
+	MOVQ         80(AX), R12
+	VMOVUPS      (R12), Y10
+	TESTQ        BX, BX
+	JZ           store0
+	VMOVUPS      (BX), Y12
+	VADDPS       Y12, Y2, Y2
+	VMASKMOVPS   32(BX), Y10, Y12
+	VADDPS       Y12, Y3, Y3
+	ADDQ         R8, BX
+
+store0:
+	VMOVUPS    Y2, (CX)
+	VMASKMOVPS Y3, Y10, 32(CX)
+	ADDQ       SI, CX
+	TESTQ      BX, BX
+	JZ         store1
+	VMOVUPS    (BX), Y12
+	VADDPS     Y12, Y4, Y4
+	VMASKMOVPS 32(BX), Y10, Y12
+	VADDPS     Y12, Y5, Y5
+	ADDQ       R8, BX
+
+store1:
+	VMOVUPS    Y4, (CX)
+	VMASKMOVPS Y5, Y10, 32(CX)
+	ADDQ       SI, CX
+	TESTQ      BX, BX
+	JZ         store2
+	VMOVUPS    (BX), Y12
+	VADDPS     Y12, Y6, Y6
+	VMASKMOVPS 32(BX), Y10, Y12
+	VADDPS     Y12, Y7, Y7
+	ADDQ       R8, BX
+
+store2:
+	VMOVUPS    Y6, (CX)
+	VMASKMOVPS Y7, Y10, 32(CX)
+	ADDQ       SI, CX
+	TESTQ      BX, BX
+	JZ         store3
+	VMOVUPS    (BX), Y12
+	VADDPS     Y12, Y8, Y8
+	VMASKMOVPS 32(BX), Y10, Y12
+	VADDPS     Y12, Y9, Y9
+	ADDQ       R8, BX
+
+store3:
+	VMOVUPS    Y8, (CX)
+	VMASKMOVPS Y9, Y10, 32(CX)
+	ADDQ       SI, CX
+	MOVQ       64(AX), R12
+	SHLQ       $0x02, R12
+	IMUL3Q     $0x00000004, DI, R13
+	SUBQ       R12, R13
+	ADDQ       R13, DX
+	ADDQ       R13, R11
+	DECQ       R9
+	JNZ        tile
+	VZEROUPPER
+	RET
+
+// func gemmAVXVNNIx4x2(t *byte)
+// Requires: AVX, AVX2, AVX512VL, AVX512VNNI
+TEXT ·gemmAVXVNNIx4x2(SB), NOSPLIT, $0-8
+	MOVQ t+0(FP), AX
+	MOVQ (AX), CX
+	MOVQ 8(AX), DX
+	MOVQ 32(AX), BX
+	MOVQ 40(AX), SI
+	MOVQ 48(AX), DI
+	MOVQ 56(AX), R8
+	MOVQ 72(AX), R9
+	MOVQ 112(AX), R10
+	LEAQ (DX)(DI*2), R11
+	ADDQ DI, R11
+
+tile:
+	MOVQ    96(AX), R12
+	VMOVDQU (R12), Y0
+	VMOVDQU 32(R12), Y1
+	VMOVDQU (R12), Y2
+	VMOVDQU 32(R12), Y3
+	VMOVDQU (R12), Y4
+	VMOVDQU 32(R12), Y5
+	VMOVDQU (R12), Y6
+	VMOVDQU 32(R12), Y7
+	MOVQ    16(AX), R12
+	MOVQ    64(AX), R13
+	SUBQ    $0x04, R13
+	JL      rest
+
+loop:
+	VMOVDQU      (R12), Y8
+	VMOVDQU      32(R12), Y9
+	VPBROADCASTD (DX), Y10
+	BYTE $0xc4; BYTE $0xc2; BYTE $0x2d; BYTE $0x50; BYTE $0xc0 // VPDPBUSD Y8, Y10, Y0
+	BYTE $0xc4; BYTE $0xc2; BYTE $0x2d; BYTE $0x50; BYTE $0xc9 // VPDPBUSD Y9, Y10, Y1
+	VPBROADCASTD (DX)(DI*1), Y10
+	BYTE $0xc4; BYTE $0xc2; BYTE $0x2d; BYTE $0x50; BYTE $0xd0 // VPDPBUSD Y8, Y10, Y2
+	BYTE $0xc4; BYTE $0xc2; BYTE $0x2d; BYTE $0x50; BYTE $0xd9 // VPDPBUSD Y9, Y10, Y3
+	VPBROADCASTD (DX)(DI*2), Y10
+	BYTE $0xc4; BYTE $0xc2; BYTE $0x2d; BYTE $0x50; BYTE $0xe0 // VPDPBUSD Y8, Y10, Y4
+	BYTE $0xc4; BYTE $0xc2; BYTE $0x2d; BYTE $0x50; BYTE $0xe9 // VPDPBUSD Y9, Y10, Y5
+	VPBROADCASTD (R11), Y10
+	BYTE $0xc4; BYTE $0xc2; BYTE $0x2d; BYTE $0x50; BYTE $0xf0 // VPDPBUSD Y8, Y10, Y6
+	BYTE $0xc4; BYTE $0xc2; BYTE $0x2d; BYTE $0x50; BYTE $0xf9 // VPDPBUSD Y9, Y10, Y7
+	VMOVDQU      64(R12), Y8
+	VMOVDQU      96(R12), Y9
+	VPBROADCASTD 4(DX), Y10
+	BYTE $0xc4; BYTE $0xc2; BYTE $0x2d; BYTE $0x50; BYTE $0xc0 // VPDPBUSD Y8, Y10, Y0
+	BYTE $0xc4; BYTE $0xc2; BYTE $0x2d; BYTE $0x50; BYTE $0xc9 // VPDPBUSD Y9, Y10, Y1
+	VPBROADCASTD 4(DX)(DI*1), Y10
+	BYTE $0xc4; BYTE $0xc2; BYTE $0x2d; BYTE $0x50; BYTE $0xd0 // VPDPBUSD Y8, Y10, Y2
+	BYTE $0xc4; BYTE $0xc2; BYTE $0x2d; BYTE $0x50; BYTE $0xd9 // VPDPBUSD Y9, Y10, Y3
+	VPBROADCASTD 4(DX)(DI*2), Y10
+	BYTE $0xc4; BYTE $0xc2; BYTE $0x2d; BYTE $0x50; BYTE $0xe0 // VPDPBUSD Y8, Y10, Y4
+	BYTE $0xc4; BYTE $0xc2; BYTE $0x2d; BYTE $0x50; BYTE $0xe9 // VPDPBUSD Y9, Y10, Y5
+	VPBROADCASTD 4(R11), Y10
+	BYTE $0xc4; BYTE $0xc2; BYTE $0x2d; BYTE $0x50; BYTE $0xf0 // VPDPBUSD Y8, Y10, Y6
+	BYTE $0xc4; BYTE $0xc2; BYTE $0x2d; BYTE $0x50; BYTE $0xf9 // VPDPBUSD Y9, Y10, Y7
+	VMOVDQU      128(R12), Y8
+	VMOVDQU      160(R12), Y9
+	VPBROADCASTD 8(DX), Y10
+	BYTE $0xc4; BYTE $0xc2; BYTE $0x2d; BYTE $0x50; BYTE $0xc0 // VPDPBUSD Y8, Y10, Y0
+	BYTE $0xc4; BYTE $0xc2; BYTE $0x2d; BYTE $0x50; BYTE $0xc9 // VPDPBUSD Y9, Y10, Y1
+	VPBROADCASTD 8(DX)(DI*1), Y10
+	BYTE $0xc4; BYTE $0xc2; BYTE $0x2d; BYTE $0x50; BYTE $0xd0 // VPDPBUSD Y8, Y10, Y2
+	BYTE $0xc4; BYTE $0xc2; BYTE $0x2d; BYTE $0x50; BYTE $0xd9 // VPDPBUSD Y9, Y10, Y3
+	VPBROADCASTD 8(DX)(DI*2), Y10
+	BYTE $0xc4; BYTE $0xc2; BYTE $0x2d; BYTE $0x50; BYTE $0xe0 // VPDPBUSD Y8, Y10, Y4
+	BYTE $0xc4; BYTE $0xc2; BYTE $0x2d; BYTE $0x50; BYTE $0xe9 // VPDPBUSD Y9, Y10, Y5
+	VPBROADCASTD 8(R11), Y10
+	BYTE $0xc4; BYTE $0xc2; BYTE $0x2d; BYTE $0x50; BYTE $0xf0 // VPDPBUSD Y8, Y10, Y6
+	BYTE $0xc4; BYTE $0xc2; BYTE $0x2d; BYTE $0x50; BYTE $0xf9 // VPDPBUSD Y9, Y10, Y7
+	VMOVDQU      192(R12), Y8
+	VMOVDQU      224(R12), Y9
+	VPBROADCASTD 12(DX), Y10
+	BYTE $0xc4; BYTE $0xc2; BYTE $0x2d; BYTE $0x50; BYTE $0xc0 // VPDPBUSD Y8, Y10, Y0
+	BYTE $0xc4; BYTE $0xc2; BYTE $0x2d; BYTE $0x50; BYTE $0xc9 // VPDPBUSD Y9, Y10, Y1
+	VPBROADCASTD 12(DX)(DI*1), Y10
+	BYTE $0xc4; BYTE $0xc2; BYTE $0x2d; BYTE $0x50; BYTE $0xd0 // VPDPBUSD Y8, Y10, Y2
+	BYTE $0xc4; BYTE $0xc2; BYTE $0x2d; BYTE $0x50; BYTE $0xd9 // VPDPBUSD Y9, Y10, Y3
+	VPBROADCASTD 12(DX)(DI*2), Y10
+	BYTE $0xc4; BYTE $0xc2; BYTE $0x2d; BYTE $0x50; BYTE $0xe0 // VPDPBUSD Y8, Y10, Y4
+	BYTE $0xc4; BYTE $0xc2; BYTE $0x2d; BYTE $0x50; BYTE $0xe9 // VPDPBUSD Y9, Y10, Y5
+	VPBROADCASTD 12(R11), Y10
+	BYTE $0xc4; BYTE $0xc2; BYTE $0x2d; BYTE $0x50; BYTE $0xf0 // VPDPBUSD Y8, Y10, Y6
+	BYTE $0xc4; BYTE $0xc2; BYTE $0x2d; BYTE $0x50; BYTE $0xf9 // VPDPBUSD Y9, Y10, Y7
+	ADDQ         $0x00000100, R12
+	ADDQ         $0x10, DX
+	ADDQ         $0x10, R11
+	SUBQ         $0x04, R13
+	JGE          loop
+
+rest:
+	ADDQ $0x04, R13
+	JZ   scale
+
+restloop:
+	VMOVDQU      (R12), Y8
+	VMOVDQU      32(R12), Y9
+	VPBROADCASTD (DX), Y10
+	BYTE $0xc4; BYTE $0xc2; BYTE $0x2d; BYTE $0x50; BYTE $0xc0 // VPDPBUSD Y8, Y10, Y0
+	BYTE $0xc4; BYTE $0xc2; BYTE $0x2d; BYTE $0x50; BYTE $0xc9 // VPDPBUSD Y9, Y10, Y1
+	VPBROADCASTD (DX)(DI*1), Y10
+	BYTE $0xc4; BYTE $0xc2; BYTE $0x2d; BYTE $0x50; BYTE $0xd0 // VPDPBUSD Y8, Y10, Y2
+	BYTE $0xc4; BYTE $0xc2; BYTE $0x2d; BYTE $0x50; BYTE $0xd9 // VPDPBUSD Y9, Y10, Y3
+	VPBROADCASTD (DX)(DI*2), Y10
+	BYTE $0xc4; BYTE $0xc2; BYTE $0x2d; BYTE $0x50; BYTE $0xe0 // VPDPBUSD Y8, Y10, Y4
+	BYTE $0xc4; BYTE $0xc2; BYTE $0x2d; BYTE $0x50; BYTE $0xe9 // VPDPBUSD Y9, Y10, Y5
+	VPBROADCASTD (R11), Y10
+	BYTE $0xc4; BYTE $0xc2; BYTE $0x2d; BYTE $0x50; BYTE $0xf0 // VPDPBUSD Y8, Y10, Y6
+	BYTE $0xc4; BYTE $0xc2; BYTE $0x2d; BYTE $0x50; BYTE $0xf9 // VPDPBUSD Y9, Y10, Y7
+	ADDQ         $0x00000040, R12
+	ADDQ         $0x04, DX
+	ADDQ         $0x04, R11
+	DECQ         R13
+	JNZ          restloop
+
+scale:
+	MOVQ         104(AX), R12
+	MOVQ         24(AX), R13
+	VBROADCASTSS (R10), Y10
+	VCVTDQ2PS    Y0, Y0
+	VMULPS       (R12), Y0, Y0
+	VMULPS       Y10, Y0, Y0
+	VADDPS       (R13), Y0, Y0
+	VCVTDQ2PS    Y1, Y1
+	VMULPS       32(R12), Y1, Y1
+	VMULPS       Y10, Y1, Y1
+	VADDPS       32(R13), Y1, Y1
+	VBROADCASTSS 4(R10), Y10
+	VCVTDQ2PS    Y2, Y2
+	VMULPS       (R12), Y2, Y2
+	VMULPS       Y10, Y2, Y2
+	VADDPS       (R13), Y2, Y2
+	VCVTDQ2PS    Y3, Y3
+	VMULPS       32(R12), Y3, Y3
+	VMULPS       Y10, Y3, Y3
+	VADDPS       32(R13), Y3, Y3
+	VBROADCASTSS 8(R10), Y10
+	VCVTDQ2PS    Y4, Y4
+	VMULPS       (R12), Y4, Y4
+	VMULPS       Y10, Y4, Y4
+	VADDPS       (R13), Y4, Y4
+	VCVTDQ2PS    Y5, Y5
+	VMULPS       32(R12), Y5, Y5
+	VMULPS       Y10, Y5, Y5
+	VADDPS       32(R13), Y5, Y5
+	VBROADCASTSS 12(R10), Y10
+	VCVTDQ2PS    Y6, Y6
+	VMULPS       (R12), Y6, Y6
+	VMULPS       Y10, Y6, Y6
+	VADDPS       (R13), Y6, Y6
+	VCVTDQ2PS    Y7, Y7
+	VMULPS       32(R12), Y7, Y7
+	VMULPS       Y10, Y7, Y7
+	VADDPS       32(R13), Y7, Y7
+	ADDQ         $0x10, R10
+	MOVQ         80(AX), R12
+	VMOVUPS      (R12), Y8
+	TESTQ        BX, BX
+	JZ           store0
+	VMOVUPS      (BX), Y10
+	VADDPS       Y10, Y0, Y0
+	VMASKMOVPS   32(BX), Y8, Y10
+	VADDPS       Y10, Y1, Y1
+	ADDQ         R8, BX
+
+store0:
+	VMOVUPS    Y0, (CX)
+	VMASKMOVPS Y1, Y8, 32(CX)
+	ADDQ       SI, CX
+	TESTQ      BX, BX
+	JZ         store1
+	VMOVUPS    (BX), Y10
+	VADDPS     Y10, Y2, Y2
+	VMASKMOVPS 32(BX), Y8, Y10
+	VADDPS     Y10, Y3, Y3
+	ADDQ       R8, BX
+
+store1:
+	VMOVUPS    Y2, (CX)
+	VMASKMOVPS Y3, Y8, 32(CX)
+	ADDQ       SI, CX
+	TESTQ      BX, BX
+	JZ         store2
+	VMOVUPS    (BX), Y10
+	VADDPS     Y10, Y4, Y4
+	VMASKMOVPS 32(BX), Y8, Y10
+	VADDPS     Y10, Y5, Y5
+	ADDQ       R8, BX
+
+store2:
+	VMOVUPS    Y4, (CX)
+	VMASKMOVPS Y5, Y8, 32(CX)
+	ADDQ       SI, CX
+	TESTQ      BX, BX
+	JZ         store3
+	VMOVUPS    (BX), Y10
+	VADDPS     Y10, Y6, Y6
+	VMASKMOVPS 32(BX), Y8, Y10
+	VADDPS     Y10, Y7, Y7
+	ADDQ       R8, BX
+
+store3:
+	VMOVUPS    Y6, (CX)
+	VMASKMOVPS Y7, Y8, 32(CX)
+	ADDQ       SI, CX
+	MOVQ       64(AX), R12
+	SHLQ       $0x02, R12
+	IMUL3Q     $0x00000004, DI, R13
+	SUBQ       R12, R13
+	ADDQ       R13, DX
+	ADDQ       R13, R11
+	DECQ       R9
+	JNZ        tile
+	VZEROUPPER
+	RET
+
+// func highestVectorsAVX2(t *byte)
+// Requires: AVX, AVX2
+TEXT ·highestVectorsAVX2(SB), NOSPLIT, $0-8
+	MOVQ     t+0(FP), AX
+	MOVQ     8(AX), CX
+	MOVQ     32(AX), DX
+	VPCMPEQD Y0, Y0, Y0
+	VPSRLD   $0x01, Y0, Y0
+	VPXOR    Y2, Y2, Y2
+	MOVQ     40(AX), BX
+	VMOVUPS  (BX), Y3
+	DECQ     DX
+	JZ       last
+
+loop:
+	VMOVUPS (CX), Y1
+	VPAND   Y0, Y1, Y1
+	VPMAXUD Y1, Y2, Y2
+	ADDQ    $0x20, CX
+	DECQ    DX
+	JNZ     loop
+
+last:
+	VMASKMOVPS   (CX), Y3, Y1
+	VPAND        Y0, Y1, Y1
+	VPMAXUD      Y1, Y2, Y2
+	VEXTRACTI128 $0x01, Y2, X1
+	VPMAXUD      X1, X2, X2
+	VPSHUFD      $0x4e, X2, X1
+	VPMAXUD      X1, X2, X2
+	VPSHUFD      $0xb1, X2, X1
+	VPMAXUD      X1, X2, X2
+	VMOVD        X2, 16(AX)
+	VZEROUPPER
+	RET
+
+// func bytesVectorsAVX2(t *byte)
+// Requires: AVX, AVX2
+TEXT ·bytesVectorsAVX2(SB), NOSPLIT, $0-8
+	MOVQ         t+0(FP), AX
+	MOVQ         (AX), CX
+	MOVQ         8(AX), DX
+	MOVQ         32(AX), BX
+	VBROADCASTSS 20(AX), Y0
+	MOVQ         40(AX), AX
+	VMOVUPS      (AX), Y2
+	MOVL         $0x00000080, AX
+	VMOVD        AX, X3
+	VPBROADCASTD X3, Y3
+	DECQ         BX
+	JZ           last
+
+loop:
+	VMOVUPS      (DX), Y1
+	VMULPS       Y0, Y1, Y1
+	VCVTPS2DQ    Y1, Y1
+	VPADDD       Y3, Y1, Y1
+	VEXTRACTI128 $0x01, Y1, X4
+	VMOVDQA      X1, X1
+	VPACKUSDW    X4, X1, X1
+	VPACKUSWB    X1, X1, X1
+	VMOVQ        X1, (CX)
+	ADDQ         $0x20, DX
+	ADDQ         $0x08, CX
+	DECQ         BX
+	JNZ          loop
+
+last:
+	VMASKMOVPS   (DX), Y2, Y1
+	VMULPS       Y0, Y1, Y1
+	VCVTPS2DQ    Y1, Y1
+	VPADDD       Y3, Y1, Y1
+	VEXTRACTI128 $0x01, Y1, X4
+	VMOVDQA      X1, X1
+	VPACKUSDW    X4, X1, X1
+	VPACKUSWB    X1, X1, X1
+	VMOVQ        X1, (CX)
 	VZEROUPPER
 	RET
 

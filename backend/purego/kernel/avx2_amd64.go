@@ -4,8 +4,9 @@ package kernel
 
 import "unsafe"
 
-// avx2 is the set for processors with AVX2 and FMA: the products, GELU and
-// depthwise convolutions in vectors of 8, the rest portable.
+// avx2 is the set for processors with AVX2 and FMA: the products, of bytes too,
+// GELU and depthwise convolutions in vectors of 8, the rest portable. avxVNNI is
+// the same with AVX-VNNI's dot products of bytes.
 var avx2 = Table{
 	Name:             "avx2",
 	Rows:             4,
@@ -13,9 +14,9 @@ var avx2 = Table{
 	ProbeFlops:       Generic.ProbeFlops,
 	Pack:             packAVX2,
 	Gemm:             gemmTilesAVX2,
-	PackInt8:         packInt8Generic,
-	Quantize:         quantizeGeneric,
-	GemmInt8:         gemmInt8Generic,
+	PackInt8:         packInt8AVX2,
+	Quantize:         quantizeAVX2,
+	GemmInt8:         gemmInt8TilesAVX2,
 	PackFilter:       packFilterAVX2,
 	Depthwise:        depthwiseRowsAVX2,
 	Norm:             normGeneric,
@@ -41,24 +42,31 @@ func packAVX2(b, bias []float32, k, n int) *Matrix { return shapeAVX2.pack(b, bi
 
 // gemmTilesAVX2 applies GELU in a pass of its own.
 func gemmTilesAVX2(g GemmArgs) {
-	n, activate := g.B.N, g.GELU
-	var residual []float32
-	if activate && g.Residual != nil { // no EdgeViT has both
-		for i := range g.M { // a copy, since it may be Dst
-			residual = append(residual, g.Residual[i*g.LdRes:][:n]...)
-		}
-		g.Residual = nil
-	}
-	g.GELU = false
-	shapeAVX2.gemm(g, g.B.values, g.B.bias, shapeAVX2.panel(), g.B.K, n)
+	thenGELU(g.Dst, g.LdDst, g.Residual, g.LdRes, g.M, g.B.N, g.GELU, func(residual []float32) {
+		g.GELU, g.Residual = false, residual
+		shapeAVX2.gemm(g, g.B.values, g.B.bias, shapeAVX2.panel(), g.B.K, g.B.N)
+	})
+}
+
+// thenGELU calls gemm, which writes m rows of n values to dst and adds the
+// residual that it gets, and applies GELU between the two where it is asked for.
+func thenGELU(dst []float32, ld int, residual []float32, ldRes, m, n int, activate bool, gemm func(residual []float32)) {
 	if !activate {
+		gemm(residual)
 		return
 	}
-	for i := range g.M {
-		row := g.Dst[i*g.LdDst:][:n]
+	var added []float32
+	if residual != nil { // no EdgeViT has both
+		for i := range m { // a copy, since it may be dst
+			added = append(added, residual[i*ldRes:][:n]...)
+		}
+	}
+	gemm(nil)
+	for i := range m {
+		row := dst[i*ld:][:n]
 		geluRowAVX2(row, row)
-		for j := range min(n, len(residual)) {
-			row[j] += residual[i*n+j]
+		for j := range min(n, len(added)) {
+			row[j] += added[i*n+j]
 		}
 	}
 }

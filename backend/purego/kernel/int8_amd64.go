@@ -4,18 +4,42 @@ package kernel
 
 import "unsafe"
 
-// packInt8AVX512 lays b out in panels of 48 columns, [k/4][48][4], the last one
-// as wide as its vectors.
+// int8Shape is that of the tiles of a set of gemmInt8 kernels.
+type int8Shape struct {
+	rows, lanes, panel int // panel: columns
+	kind               int8Kind
+}
+
+type int8Kind uint8
+
+const (
+	int8AVX512 int8Kind = iota
+	int8AVX2
+	int8AVXVNNI
+)
+
+var (
+	shapeInt8AVX512  = int8Shape{rows, lanes, panel, int8AVX512}
+	shapeInt8AVX2    = int8Shape{4, lanesAVX2, 2 * lanesAVX2, int8AVX2}
+	shapeInt8AVXVNNI = int8Shape{4, lanesAVX2, 2 * lanesAVX2, int8AVXVNNI}
+)
+
 func packInt8AVX512(b, bias []float32, k, n int) *Int8Matrix {
-	width := (n + lanes - 1) / lanes * lanes
+	return shapeInt8AVX512.pack(b, bias, k, n)
+}
+
+// pack lays b out in panels, [k/4][panel][4], the last one as wide as its
+// vectors.
+func (s int8Shape) pack(b, bias []float32, k, n int) *Int8Matrix {
+	width := (n + s.lanes - 1) / s.lanes * s.lanes
 	steps := (k + 3) / 4
 	m := &Int8Matrix{
 		K: k, N: n, values: bytesOf(Floats(steps * width)), scale: Floats(width), bias: Floats(width),
 		offset: make([]int32, width),
 	}
 	quantizeMatrix(m, b, bias, func(i, j int, v int8) {
-		first := j / panel * panel
-		columns := min(panel, width-first)
+		first := j / s.panel * s.panel
+		columns := min(s.panel, width-first)
 		m.values[first*steps*4+(i/4*columns+j-first)*4+i%4] = v
 	})
 	return m
@@ -38,23 +62,29 @@ type int8Tile struct {
 	ahead                         uintptr // from a panel to the next
 }
 
-func gemmInt8AVX512(g Int8Args) {
+func gemmInt8AVX512(g Int8Args) { shapeInt8AVX512.gemm(g) }
+
+// gemm is Table.GemmInt8. Only the AVX-512 kernels apply GELU.
+func (s int8Shape) gemm(g Int8Args) {
 	k, n := g.B.K, g.B.N
 	steps := (k + 3) / 4
 	t := int8Tile{ldDst: uintptr(g.LdDst) * 4, ldA: uintptr(g.LdA), ldRes: uintptr(g.LdRes) * 4, steps: steps}
 	if g.GELU {
 		t.gelu = unsafe.Pointer(&geluVectorTable)
 	}
-	full, rest := g.M/rows, g.M%rows
+	full, rest := g.M/s.rows, g.M%s.rows
 	_, _, _ = g.Dst[(g.M-1)*g.LdDst+n-1], g.A[(g.M-1)*g.LdA+steps*4-1], g.Scales[g.M-1]
 	values := g.B.values
-	for j := 0; j < n; j += panel {
-		var count int
-		count, t.mask = vectors(min(panel, n-j))
-		t.ahead = uintptr(steps * count * lanes * 4)
+	for j := 0; j < n; j += s.panel {
+		columns := min(s.panel, n-j)
+		count := (columns + s.lanes - 1) / s.lanes
+		if t.mask = maskAVX2(columns); s.kind == int8AVX512 {
+			_, t.mask = vectors(columns)
+		}
+		t.ahead = uintptr(steps * count * s.lanes * 4)
 		t.b, t.bias, t.columnScale = unsafe.Pointer(unsafe.SliceData(values)), pointer(g.B.bias[j:]), pointer(g.B.scale[j:])
 		t.offset = unsafe.Pointer(unsafe.SliceData(g.B.offset[j:]))
-		for _, part := range [2]struct{ row, tiles, rows int }{{0, full, rows}, {full * rows, 1, rest}} {
+		for _, part := range [2]struct{ row, tiles, rows int }{{0, full, s.rows}, {full * s.rows, 1, rest}} {
 			if part.tiles*part.rows == 0 {
 				continue
 			}
@@ -63,14 +93,22 @@ func gemmInt8AVX512(g Int8Args) {
 			if g.Residual != nil {
 				t.residual = pointer(g.Residual[part.row*g.LdRes+j:])
 			}
-			t.run(part.rows, count)
+			t.run(s.kind, part.rows, count)
 		}
-		values = values[steps*4*count*lanes:]
+		values = values[steps*4*count*s.lanes:]
 	}
 }
 
 // run calls the kernel of a tile's rows and vectors.
-func (t *int8Tile) run(rows, vectors int) {
+func (t *int8Tile) run(kind int8Kind, rows, vectors int) {
+	switch kind {
+	case int8AVX2:
+		t.runAVX2(rows, vectors)
+		return
+	case int8AVXVNNI:
+		t.runAVXVNNI(rows, vectors)
+		return
+	}
 	p := (*byte)(unsafe.Pointer(t))
 	switch rows<<2 | vectors {
 	case 7<<2 | 3:

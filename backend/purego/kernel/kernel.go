@@ -17,7 +17,7 @@ import (
 
 // Table is one set of kernels.
 type Table struct {
-	// Name says which set it is: generic, avx2, avx512, neon.
+	// Name says which set it is: generic, avx2, avxvnni, avx512, neon.
 	Name string
 	// Rows is the number of rows that Gemm takes at a time.
 	Rows int

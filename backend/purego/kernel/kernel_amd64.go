@@ -15,11 +15,16 @@ func Tables() []*Table {
 	tables := []*Table{&Generic}
 	if cpu.X86.HasAVX2 && cpu.X86.HasFMA {
 		tables = append(tables, &avx2)
+		if cpu.X86.HasAVXVNNI {
+			t := avx2
+			t.Name, t.GemmInt8 = "avxvnni", gemmInt8TilesAVXVNNI
+			tables = append(tables, &t)
+		}
 	}
 	if x := cpu.X86; x.HasAVX512F && x.HasAVX512BW && x.HasAVX512DQ && x.HasAVX512VL && x.HasFMA {
 		t := avx512
 		if !x.HasAVX512VNNI {
-			t.PackInt8, t.Quantize, t.GemmInt8 = packInt8Generic, quantizeGeneric, gemmInt8Generic
+			t.PackInt8, t.Quantize, t.GemmInt8 = avx2.PackInt8, avx2.Quantize, avx2.GemmInt8
 		}
 		if x.HasAVX512BF16 {
 			t.BFloat16 = &avx512BFloat16

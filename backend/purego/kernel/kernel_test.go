@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math"
 	"math/rand/v2"
+	"slices"
 	"testing"
 )
 
@@ -422,6 +423,72 @@ func testGemmInt8(t *testing.T, k *Table, rng *rand.Rand, m, n, depth int, activ
 	}
 	if !untouched() {
 		t.Fatalf("%d x %d x %d: wrote past the end", m, depth, n)
+	}
+}
+
+// TestInt8IsExact holds the sets that promise it to the bits of the portable
+// one: the products are of integers, the scales taken in one order. Extreme
+// rows would exceed 16 bits where pairs of products were added in them.
+func TestInt8IsExact(t *testing.T) {
+	each(t, func(t *testing.T, k *Table, rng *rand.Rand) {
+		if k.Name == "avx512" || k.Name == "neon" {
+			t.Skip("fuses its scales")
+		}
+		for _, m := range []int{1, 2, 3, 4, 5, 11} {
+			for _, n := range []int{1, 7, 8, 9, 16, 23, 36} {
+				for _, depth := range []int{1, 3, 4, 5, 16, 37, 150} {
+					a, b, bias, residual := random(rng, m*(depth+2)), random(rng, depth*n), random(rng, n), random(rng, m*(n+1))
+					for i := range depth { // a row and a column of largest values only
+						a[i], b[i*n] = float32(1-2*(i&1)), float32(1-2*(i>>1&1))
+					}
+					line := QuantizedLine(depth) + 16
+					run := func(k *Table) ([]uint8, []float32, []float32) {
+						rows, scales := make([]uint8, m*line), make([]float32, m)
+						k.Quantize(QuantizeArgs{Dst: rows, LdDst: line, Scales: scales, Src: a, LdSrc: depth + 2, M: m, K: depth})
+						dst, untouched := guarded((m-1)*(n+3) + n)
+						k.GemmInt8(Int8Args{
+							Dst: dst, LdDst: n + 3, A: rows, LdA: line, Scales: scales, B: k.PackInt8(b, bias, depth, n),
+							Residual: residual, LdRes: n + 1, M: m,
+						})
+						if !untouched() {
+							t.Fatalf("%d x %d x %d: wrote past the end", m, depth, n)
+						}
+						return rows, scales, dst
+					}
+					rows, scales, got := run(k)
+					wantRows, wantScales, want := run(&Generic)
+					for i := range m {
+						if !slices.Equal(rows[i*line:][:depth], wantRows[i*line:][:depth]) || scales[i] != wantScales[i] {
+							t.Fatalf("%d values: row %d is %v times %v, want %v times %v", depth, i, rows[i*line:][:depth], scales[i], wantRows[i*line:][:depth], wantScales[i])
+						}
+					}
+					if !slices.Equal(got, want) {
+						t.Fatalf("%d x %d x %d: got %v\nwant %v", m, depth, n, got, want)
+					}
+				}
+			}
+		}
+	})
+}
+
+func BenchmarkGemmInt8(b *testing.B) {
+	for _, k := range Tables() {
+		for _, size := range []struct{ m, k, n int }{{196, 144, 576}, {196, 576, 144}, {49, 288, 1152}} {
+			b.Run(fmt.Sprintf("%s/%dx%dx%d", k.Name, size.m, size.k, size.n), func(b *testing.B) {
+				rng := rand.New(rand.NewPCG(1, 2))
+				src, line := random(rng, size.m*size.k), QuantizedLine(size.k)
+				rows, scales := make([]uint8, size.m*line), make([]float32, size.m)
+				g := Int8Args{
+					Dst: make([]float32, size.m*size.n), LdDst: size.n, A: rows, LdA: line, Scales: scales,
+					B: k.PackInt8(random(rng, size.k*size.n), make([]float32, size.n), size.k, size.n), M: size.m,
+				}
+				for b.Loop() {
+					k.Quantize(QuantizeArgs{Dst: rows, LdDst: line, Scales: scales, Src: src, LdSrc: size.k, M: size.m, K: size.k})
+					k.GemmInt8(g)
+				}
+				b.ReportMetric(2*float64(size.m*size.k*size.n)*float64(b.N)/b.Elapsed().Seconds()/1e9, "GOP/s")
+			})
+		}
 	}
 }
 

@@ -72,33 +72,8 @@ func gemmAVX2(rows, vectors int) {
 	overSegments(args, k, segments, bases, step, advance)
 
 	Label("epilogue")
-	// What is left of the registers: the mask and what is added.
-	last, more := bs[0], x
-	VMOVUPS(Mem{Base: field(args, 80)}, last)
-	for r := range rows {
-		TESTQ(residual, residual)
-		JZ(LabelRef(fmt.Sprintf("store%d", r)))
-		for v := range vectors {
-			m := Mem{Base: residual, Disp: 32 * v}
-			if v == vectors-1 {
-				VMASKMOVPS(m, last, more)
-			} else {
-				VMOVUPS(m, more)
-			}
-			VADDPS(more, sums[r][v], sums[r][v])
-		}
-		ADDQ(ldRes, residual)
-		Label(fmt.Sprintf("store%d", r))
-		for v := range vectors {
-			m := Mem{Base: dst, Disp: 32 * v}
-			if v == vectors-1 {
-				VMASKMOVPS(sums[r][v], last, m)
-			} else {
-				VMOVUPS(sums[r][v], m)
-			}
-		}
-		ADDQ(ldDst, dst)
-	}
+	// What is left of the registers holds the mask and what is added.
+	storeAVX2(args, sums, dst, ldDst, residual, ldRes, bs[0], x)
 	down := GP64()
 	IMUL3Q(U32(uint32(rows)), ldA, down)
 	SUBQ(Mem{Base: args, Disp: 112}, down)

@@ -6,7 +6,6 @@ import (
 	"log"
 	"os"
 	"regexp"
-	"strconv"
 	"strings"
 
 	. "github.com/mmcloughlin/avo/build"
@@ -20,27 +19,28 @@ var (
 	dotLine  = regexp.MustCompile(`^\tVPDPBUSD\s+Z(\d+), Z(\d+), Z(\d+)$`)
 )
 
-// patchBFloat16 writes VDPBF16PS, which neither avo nor Go's assembler has, in
-// the place of the VPDPBUSD that stands for it in the bfloat16 kernels: the
-// dot products of pairs of bfloat16, added to float32.
-func patchBFloat16() {
+// patch writes what neither avo nor Go's assembler has in the place of the
+// VPDPBUSD that stands for it: VDPBF16PS, the dot products of pairs of bfloat16,
+// added to float32, in the bfloat16 kernels, and the VPDPBUSD of AVX-VNNI.
+func patch() {
 	file := flag.Lookup("out").Value.String()
 	data, err := os.ReadFile(file)
 	if err != nil {
 		log.Fatal(err)
 	}
-	inside := false
+	kernel := ""
 	lines := strings.Split(string(data), "\n")
 	for i, line := range lines {
 		if m := textLine.FindStringSubmatch(line); m != nil {
-			inside = strings.HasPrefix(m[1], bfloat16Prefix)
+			kernel = m[1]
 		}
-		if m := dotLine.FindStringSubmatch(line); m != nil && inside {
-			var z [3]int
-			for j := range z {
-				z[j], _ = strconv.Atoi(m[j+1])
-			}
+		if m := dotLine.FindStringSubmatch(line); m != nil && strings.HasPrefix(kernel, bfloat16Prefix) {
+			z := registers(m)
 			lines[i] = fmt.Sprintf("\t%s // VDPBF16PS Z%d, Z%d, Z%d", encodeVDPBF16PS(z[0], z[1], z[2]), z[0], z[1], z[2])
+		}
+		if m := vnniLine.FindStringSubmatch(line); m != nil && strings.HasPrefix(kernel, avxVNNIPrefix) {
+			y := registers(m)
+			lines[i] = fmt.Sprintf("\t%s // VPDPBUSD Y%d, Y%d, Y%d", encodeAVXVNNI(y[0], y[1], y[2]), y[0], y[1], y[2])
 		}
 	}
 	if err := os.WriteFile(file, []byte(strings.Join(lines, "\n")), 0o644); err != nil {
@@ -55,9 +55,14 @@ func encodeVDPBF16PS(src2, src1, dst int) string {
 	p1 := (^src1&15)<<3 | 4 | 2
 	p2 := 2<<5 | inverted(src1, 4, 3)
 	modrm := 3<<6 | (dst&7)<<3 | src2&7
-	text := make([]string, 0, 6)
-	for _, b := range []int{0x62, p0, p1, p2, 0x52, modrm} {
-		text = append(text, fmt.Sprintf("BYTE $0x%02x", b))
+	return byteText(0x62, p0, p1, p2, 0x52, modrm)
+}
+
+// byteText is an instruction in the assembler's BYTE directives.
+func byteText(code ...int) string {
+	text := make([]string, len(code))
+	for i, b := range code {
+		text[i] = fmt.Sprintf("BYTE $0x%02x", b)
 	}
 	return strings.Join(text, "; ")
 }

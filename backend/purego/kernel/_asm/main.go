@@ -24,7 +24,13 @@ func main() {
 		for vectors := 1; vectors <= maxVectorsAVX2; vectors++ {
 			gemmAVX2(rows, vectors)
 		}
+		for vectors := 1; vectors <= maxVectorsInt8AVX2; vectors++ {
+			gemmInt8AVX2(rows, vectors, false)
+			gemmInt8AVX2(rows, vectors, true)
+		}
 	}
+	highestAVX2()
+	bytesAVX2()
 	geluAVX2()
 	depthwiseAVX2(3)
 	depthwiseAVX2(5)
@@ -38,7 +44,7 @@ func main() {
 	round()
 	fmaProbe()
 	Generate()
-	patchBFloat16()
+	patch()
 }
 
 // A tile of gemm is at most 7 rows by 3 vectors of 16 columns: 21 sums, 3
@@ -176,7 +182,7 @@ func gemm(rows, vectors int, bfloat16 bool) {
 			VBROADCASTSS(row(r, 4*i), x)
 			for v := range vectors {
 				if bfloat16 {
-					VPDPBUSD(bs[v], x, sums[r][v]) // see patchBFloat16
+					VPDPBUSD(bs[v], x, sums[r][v]) // see patch
 				} else {
 					VFMADD231PS(bs[v], x, sums[r][v])
 				}
