@@ -184,6 +184,11 @@ func agree(t *testing.T, data []byte) {
 	if (err == nil) != (wantErr == nil) && !differs(data, err) {
 		t.Fatalf("error %v, image/jpeg's is %v", err, wantErr)
 	}
+	for _, region := range []image.Rectangle{image.Rect(9, 9, 30, 20), image.Rect(1<<20, 5, 1<<20+1, 6)} { // one beside most images
+		if _, _, partErr := Decode(data, region, never); (err == nil) != (partErr == nil) {
+			t.Fatalf("error %v, of %v %v", err, region, partErr)
+		}
+	}
 	if err == nil && wantErr == nil && got.Bounds() != want.Bounds() {
 		t.Fatalf("bounds %v, image/jpeg's are %v", got.Bounds(), want.Bounds())
 	}
