@@ -50,11 +50,75 @@ type Set struct {
 // index from 0. Files whose names begin with a dot are left out. The error is
 // ErrSet, or the system's.
 func Open(data, truth string, m *model.Model) (Set, error) {
+	return open(data, truth, namesOf(m).class)
+}
+
+// Facts are what is to be said of a data set before a model is chosen.
+type Facts struct {
+	Images, Classes int
+	// Ignored is that of a Set.
+	Ignored int
+}
+
+// Survey counts the images and classes of a data set, whatever these are
+// called. The error is Open's.
+func Survey(data string) (Facts, error) {
+	seen := map[string]int{}
+	set, err := open(data, "", func(name string) (int, error) {
+		if _, ok := seen[name]; !ok {
+			seen[name] = len(seen)
+		}
+		return seen[name], nil
+	})
+	if err != nil {
+		return Facts{}, err
+	}
+	classes := map[int]bool{} // a folder without an image is none
+	for _, im := range set.Images {
+		classes[im.Class] = true
+	}
+	return Facts{len(set.Images), len(classes), set.Ignored}, nil
+}
+
+// ReadImage reads the image that a report on data calls path, of at most limit
+// bytes. Nothing outside the folder of the data set is read, whatever path says
+// and wherever links lead. The error, which names no path, is ErrTooLarge of
+// preprocess or says why there is no such file.
+func ReadImage(data, path string, limit int64) ([]byte, error) {
+	info, err := os.Stat(data)
+	if err != nil {
+		return nil, errors.Unwrap(err)
+	}
+	if !info.IsDir() {
+		data = filepath.Dir(data)
+	}
+	root, err := os.OpenRoot(data)
+	if err != nil {
+		return nil, errors.Unwrap(err)
+	}
+	defer root.Close()
+	// Before it is opened, since opening a pipe waits.
+	if info, err = root.Stat(filepath.FromSlash(path)); err != nil {
+		return nil, errors.Unwrap(err)
+	}
+	if !info.Mode().IsRegular() {
+		return nil, errors.New("no regular file")
+	}
+	f, err := root.Open(filepath.FromSlash(path))
+	if err != nil {
+		return nil, errors.Unwrap(err)
+	}
+	defer f.Close()
+	return readAll(f, limit)
+}
+
+// open reads a data set whose classes have indices by name.
+func open(data, truth string, class func(name string) (int, error)) (Set, error) {
 	info, err := os.Stat(data)
 	if err != nil {
 		return Set{}, err
 	}
-	r := reader{set: Set{Data: data}, names: namesOf(m)}
+	r := reader{set: Set{Data: data}, class: class}
 	switch {
 	case info.IsDir() && truth != "":
 		err = r.truth(data, truth)
@@ -137,7 +201,7 @@ func (n names) class(name string) (int, error) {
 
 type reader struct {
 	set      Set
-	names    names
+	class    func(name string) (int, error)
 	findings []string
 }
 
@@ -145,7 +209,7 @@ type reader struct {
 const maxFindings = 10
 
 func (r *reader) add(path, file, class, where string) {
-	i, err := r.names.class(class)
+	i, err := r.class(class)
 	if err != nil {
 		r.findings = append(r.findings, where+": "+err.Error())
 		return
@@ -190,7 +254,7 @@ func (r *reader) folders(dir string) error {
 			r.set.Ignored++
 			continue
 		}
-		if _, err := r.names.class(e.Name()); err != nil {
+		if _, err := r.class(e.Name()); err != nil {
 			r.findings = append(r.findings, "folder "+e.Name()+": "+err.Error())
 			continue
 		}
