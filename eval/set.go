@@ -14,8 +14,8 @@ import (
 	"edgevit/preprocess"
 )
 
-// ErrSet is the error of a data set that cannot be read: its findings are in
-// the message.
+// ErrSet is the error of a data set that cannot be read. Its message is "data
+// set", what Open was given, a colon and the findings.
 var ErrSet = errors.New("data set")
 
 // Image is a file with the class of what it shows.
@@ -48,7 +48,7 @@ type Set struct {
 //
 // A class is a label of the model, if need be regardless of case, or else an
 // index from 0. Files whose names begin with a dot are left out. The error is
-// ErrSet, or the system's.
+// ErrSet.
 func Open(data, truth string, m *model.Model) (Set, error) {
 	return open(data, truth, namesOf(m).class)
 }
@@ -114,30 +114,34 @@ func ReadImage(data, path string, limit int64) ([]byte, error) {
 
 // open reads a data set whose classes have indices by name.
 func open(data, truth string, class func(name string) (int, error)) (Set, error) {
-	info, err := os.Stat(data)
-	if err != nil {
-		return Set{}, err
-	}
 	r := reader{set: Set{Data: data}, class: class}
-	switch {
-	case info.IsDir() && truth != "":
-		err = r.truth(data, truth)
-	case truth != "":
-		err = fmt.Errorf("%w: a file of classes goes with a folder of images; %s is none", ErrSet, data)
-	case info.IsDir():
-		err = r.folders(data)
-	case strings.EqualFold(filepath.Ext(data), ".csv"):
-		err = r.csv(data)
-	default:
-		err = fmt.Errorf("%w: %s is neither a folder nor a .csv file", ErrSet, data)
-	}
+	err := r.read(data, truth)
 	if err == nil {
 		err = r.finish()
 	}
 	if err != nil {
-		return Set{}, err
+		return Set{}, fmt.Errorf("%w %s: %w", ErrSet, data, err)
 	}
 	return r.set, nil
+}
+
+// read takes in what is in the set.
+func (r *reader) read(data, truth string) error {
+	info, err := os.Stat(data)
+	if err != nil {
+		return errors.Unwrap(err)
+	}
+	switch {
+	case info.IsDir() && truth != "":
+		return r.truth(data, truth)
+	case truth != "":
+		return errors.New("a file of classes goes with a folder of images, which this is not")
+	case info.IsDir():
+		return r.folders(data)
+	case strings.EqualFold(filepath.Ext(data), ".csv"):
+		return r.csv(data)
+	}
+	return errors.New("neither a folder nor a .csv file")
 }
 
 // Spread leaves n images, as evenly spread as can be, so that every class of a
@@ -223,15 +227,15 @@ func (r *reader) finish() error {
 		if n > len(told) {
 			told = append(told, fmt.Sprintf("and %d more", n-len(told)))
 		}
-		return fmt.Errorf("%w %s: %s", ErrSet, r.set.Data, strings.Join(told, "; "))
+		return errors.New(strings.Join(told, "; "))
 	}
 	if len(r.set.Images) == 0 {
-		return fmt.Errorf("%w: no image in %s", ErrSet, r.set.Data)
+		return errors.New("no image in it")
 	}
 	seen := map[string]bool{}
 	for _, im := range r.set.Images {
 		if seen[im.Path] {
-			return fmt.Errorf("%w %s: %s is there twice", ErrSet, r.set.Data, im.Path)
+			return fmt.Errorf("%s is there twice", im.Path)
 		}
 		seen[im.Path] = true
 	}
@@ -303,7 +307,7 @@ func (r *reader) csv(path string) error {
 			return nil
 		}
 		if err != nil {
-			return fmt.Errorf("%w %s: want path,label: %w", ErrSet, path, err)
+			return fmt.Errorf("want path,label: %w", err)
 		}
 		if first && strings.TrimPrefix(row[0], "\ufeff") == "path" && row[1] == "label" {
 			continue
@@ -345,7 +349,7 @@ func (r *reader) truth(dir, truth string) error {
 		}
 	}
 	if len(lines) != len(files) {
-		return fmt.Errorf("%w: %s has %d lines, %s has %d images", ErrSet, truth, len(lines), dir, len(files))
+		return fmt.Errorf("%s has %d lines for %d images", truth, len(lines), len(files))
 	}
 	for i, line := range lines {
 		r.add(files[i], filepath.Join(dir, files[i]), line, fmt.Sprintf("%s, line %d", truth, i+1))

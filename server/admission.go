@@ -61,9 +61,15 @@ func (a *admission) acquire(ctx context.Context, s *session, threads int) (relea
 // all takes every token, behind who has come before, and returns the function
 // that gives them back.
 func (a *admission) all(ctx context.Context) (release func(), err error) {
-	n := int64(a.size)
+	return a.some(ctx, a.size)
+}
+
+// some takes the tokens of a step of a long job, behind who has come before,
+// and returns the function that gives them back. Nobody is refused for its sake.
+func (a *admission) some(ctx context.Context, threads int) (release func(), err error) {
+	n := int64(min(max(threads, 1), a.size))
 	if err := a.tokens.Acquire(ctx, n); err != nil {
-		return nil, fmt.Errorf("waiting for all CPU threads: %w", err)
+		return nil, fmt.Errorf("waiting for %d CPU threads: %w", n, err)
 	}
 	return a.hold(n), nil
 }
