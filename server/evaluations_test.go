@@ -63,13 +63,20 @@ func (s *testServer) awaitEvaluation(t testing.TB, path string, want jobs.State)
 
 func TestEvaluation(t *testing.T) {
 	dir := photos(t)
-	s := newEvalServer(t, &fake{}, dir, nil)
+	f := &fake{gate: make(chan struct{})}
+	s := newEvalServer(t, f, dir, nil)
 	path := s.evaluate(t, "data_set=photos&targets=fake,fake:int8,fake:gpu&preprocess=nearest&threads=1")
-	events := string(read(t, s.get(t, path+"/events")))
-	if strings.Count(events, "event: progress\n") != 6 || !strings.Contains(events, `data: {"done":6,"total":6}`) || !strings.HasSuffix(events, "event: end\ndata: {\"state\":\"done\"}\n\n") {
-		t.Errorf("events:\n%s", events)
-	}
+	watched := s.jobs.running(strings.TrimPrefix(path, "/evaluations/"))
+	close(f.gate) // nothing ran before it was watched
 	got := s.awaitEvaluation(t, path, jobs.Done)
+	sent, _, _ := watched.since(0)
+	if len(sent) != 6 || string(sent[0]) != `{"done":1,"total":6}` || string(sent[5]) != `{"done":6,"total":6}` {
+		t.Errorf("events: %s", sent)
+	}
+	events := string(read(t, s.get(t, path+"/events")))
+	if events != "event: end\ndata: {\"state\":\"done\"}\n\n" {
+		t.Errorf("events of one that is done: %q", events)
+	}
 	if p := got.Plan; p.Model != "demo" || p.DataSet != "photos" || !slices.Equal(p.Preprocess, []string{"reference", "nearest"}) || p.Threads != 1 || got.Progress != nil {
 		t.Errorf("%+v", got)
 	}
