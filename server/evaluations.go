@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"edgevit/api"
+	"edgevit/backend"
 	"edgevit/bench"
 	"edgevit/eval"
 	"edgevit/jobs"
@@ -68,7 +69,10 @@ func (h handlers) StartEvaluation(ctx context.Context, req api.StartEvaluationRe
 
 // evaluationPlan makes the parameters a plan, with its model and images.
 func (h handlers) evaluationPlan(ctx context.Context, p api.StartEvaluationParams) (plan api.EvaluationPlan, m *model.Model, set eval.Set, err error) {
-	plan = api.EvaluationPlan{DataSet: p.DataSet, Threads: cmp.Or(value(p.Threads), min(h.store.threads, h.admission.size)), Limit: p.Limit}
+	plan = api.EvaluationPlan{DataSet: p.DataSet, Threads: min(cmp.Or(h.store.threads, backend.DefaultThreads()), h.admission.size), Limit: p.Limit}
+	if p.Threads != nil {
+		plan.Threads = *p.Threads
+	}
 	if plan.Threads < 1 || plan.Threads > h.admission.size {
 		return plan, nil, set, fmt.Errorf("%w: threads is %d, want 1 to %d", errQuery, plan.Threads, h.admission.size)
 	}

@@ -7,12 +7,14 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"edgevit/api"
+	"edgevit/backend"
 	"edgevit/jobs"
 )
 
@@ -270,6 +272,7 @@ func TestDataSets(t *testing.T) {
 		t.Fatal(err)
 	}
 	s := newEvalServer(t, &fake{}, dir, func(c *Config) {
+		c.Threads = 0 // as many as are usual
 		c.DataSets["listed"] = list
 		c.DataSets["gone"] = filepath.Join(dir, "nowhere")
 		c.DataSets["other"] = filepath.Dir(dir)
@@ -298,7 +301,9 @@ func TestDataSets(t *testing.T) {
 	}
 
 	path := s.evaluate(t, "data_set=listed&targets=fake")
-	s.awaitEvaluation(t, path, jobs.Done)
+	if e := s.awaitEvaluation(t, path, jobs.Done); e.Plan.Threads != min(backend.DefaultThreads(), runtime.GOMAXPROCS(0)) {
+		t.Errorf("%d threads by default", e.Plan.Threads)
+	}
 	if resp := s.send(t, http.MethodGet, path+"/images/0", nil); string(read(t, resp)) != string(pngFile(t)) {
 		t.Errorf("an image of a list: %d", resp.StatusCode)
 	}
@@ -346,7 +351,7 @@ func TestEvaluationAnswers(t *testing.T) {
 		{name: "a target twice", path: "?data_set=photos&targets=fake,fake:cpu", status: 400, slug: "invalid-query", detail: "named twice"},
 		{name: "unknown preprocessing", path: "?data_set=photos&preprocess=box", status: 400, slug: "invalid-query", detail: "no-antialias"},
 		{name: "too many threads", path: "?data_set=photos&threads=9999", status: 400, slug: "invalid-query", detail: "threads is 9999"},
-		{name: "no threads", path: "?data_set=photos&threads=-1", status: 400, slug: "invalid-query"},
+		{name: "no threads", path: "?data_set=photos&threads=0", status: 400, slug: "invalid-query"},
 		{name: "no images", path: "?data_set=photos&limit=0", status: 400, slug: "invalid-query", detail: "limit"},
 		{name: "unknown parameter", path: "?data_set=photos&colour=red", status: 400, slug: "invalid-query"},
 		{name: "list of none", method: "GET", path: "?limit=0", status: 400, slug: "invalid-query"},
