@@ -364,6 +364,28 @@ describe("accuracy", () => {
     await clean();
   });
 
+  test("one that is running shows how far it is, and can be cancelled", async () => {
+    const { page, clean } = await open(browser, service.url);
+    await withToken(page);
+    const plan = { model: "demo", data_set: "pictures", targets: ["purego"], preprocess: ["reference"], threads: 1 };
+    let cancelled = false;
+    await page.route("**/evaluations/one", (route) => {
+      if (route.request().method() === "DELETE") {
+        cancelled = route.request().headers()["authorization"] === `Bearer ${token}`;
+        return route.fulfill({ status: 202 });
+      }
+      return route.fulfill({ json: { id: "one", created: "2026-03-01T12:00:00Z", state: "running", plan, progress: { done: 40, total: 200 } } });
+    });
+    await page.route("**/evaluations/one/events", (route) => route.fulfill({ contentType: "text/event-stream", body: 'id: 1\nevent: progress\ndata: {"done":57,"total":200}\n\n' }));
+    await page.goto(`${service.url}/#/accuracy/one`);
+    await say(page, "57 of 200 images");
+    await accessible(page);
+    await page.getByRole("button", { name: "Cancel the evaluation" }).click();
+    await say(page, "It ends after the image in progress.");
+    expect(cancelled).toBe(true);
+    await clean();
+  });
+
   test("without the token there are figures but no images, and nothing begins", async () => {
     const { id } = await evaluated();
     const { page, clean } = await open(browser, service.url);

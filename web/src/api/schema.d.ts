@@ -359,8 +359,8 @@ export interface paths {
          *
          *         curl -X POST -H "Authorization: Bearer $(cat token)" 'http://localhost:8080/evaluations?data_set=photos&model=demo'
          *
-         *     One benchmark or evaluation at a time runs on the machine. An evaluation takes CPU threads for one image at a time,
-         *     behind the requests that wait, so that these are answered meanwhile; its times of an inference are no benchmark, and its report
+         *     One benchmark or evaluation at a time runs on the machine. An evaluation takes CPU threads for one decoding or
+         *     inference at a time, behind the requests that wait, so that these are answered meanwhile; its times of an inference are no benchmark, and its report
          *     says how many requests they were taken beside.
          */
         post: operations["startEvaluation"];

@@ -56,8 +56,8 @@ function Pairs({ report: p }: { report: PreprocessReport }) {
   return (
     <>
       <Table
-        caption={`Agreement of the targets, ${p.name}: images with the same class first, within the tolerance of a comparison, and the paired difference of top-1 in points`}
-        columns={["targets", num("same class first"), num("agree"), num("worst SNR"), "on", num("top-1 of the second less the first"), "verdict"]}
+        caption={`Agreement of the targets, ${p.name}: images with the same class first, within the tolerance of a comparison, and by how many points the second's top-1 is above the first's, paired`}
+        columns={["targets", num("same class first"), num("agree"), num("worst SNR"), "on", num("top-1 difference"), "verdict"]}
         rows={p.pairs.map((g) => ({
           key: `${g.a} ${g.b}`,
           cells: [

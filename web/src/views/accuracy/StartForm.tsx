@@ -91,7 +91,7 @@ export function StartForm() {
               </fieldset>
               <p class="controls">
                 <button class="primary" disabled={started.state === "loading" || targets?.length === 0 || !set}>Start the evaluation</button>
-                <span class="soft">Requests are answered meanwhile, each of them later by an inference at most.</span>
+                <span class="soft">Requests are answered meanwhile, each behind an inference and a few decodings.</span>
               </p>
             </form>
           </>
