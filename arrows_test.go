@@ -12,9 +12,9 @@ import (
 // may import beside itself. A tree ends in /…; the longest match counts.
 // What is missing may import nothing of the module.
 var arrows = map[string][]string{
-	"cmd/api":             {"server", "backend", "backend/…", "bench", "checkpoint", "compare", "eval", "export", "model", "model/demo", "npy", "preprocess", "pull"},
-	"server":              {"api", "backend", "bench", "checkpoint", "compare", "export", "graph", "model", "npy", "oip", "preprocess", "web"},
-	"bench":               {"backend", "backend/purego/kernel", "compare", "graph", "model"},
+	"cmd/api":             {"server", "backend", "backend/…", "bench", "checkpoint", "compare", "eval", "export", "jobs", "model", "model/demo", "npy", "preprocess", "pull"},
+	"server":              {"api", "backend", "bench", "checkpoint", "compare", "eval", "export", "graph", "jobs", "model", "npy", "oip", "preprocess", "web"},
+	"bench":               {"backend", "backend/purego/kernel", "compare", "graph", "jobs", "model"},
 	"compare":             {"backend", "graph"},
 	"eval":                {"backend", "compare", "model", "preprocess"},
 	"export":              {"backend", "model"},

@@ -20,33 +20,6 @@ import (
 	openapi_types "github.com/oapi-codegen/runtime/types"
 )
 
-// Defines values for BenchmarkState.
-const (
-	BenchmarkCancelled   BenchmarkState = "cancelled"
-	BenchmarkDone        BenchmarkState = "done"
-	BenchmarkFailed      BenchmarkState = "failed"
-	BenchmarkInterrupted BenchmarkState = "interrupted"
-	BenchmarkRunning     BenchmarkState = "running"
-)
-
-// Valid indicates whether the value is a known member of the BenchmarkState enum.
-func (e BenchmarkState) Valid() bool {
-	switch e {
-	case BenchmarkCancelled:
-		return true
-	case BenchmarkDone:
-		return true
-	case BenchmarkFailed:
-		return true
-	case BenchmarkInterrupted:
-		return true
-	case BenchmarkRunning:
-		return true
-	default:
-		return false
-	}
-}
-
 // Defines values for BenchmarkOrigin.
 const (
 	BenchmarkByAPI     BenchmarkOrigin = "api"
@@ -101,6 +74,33 @@ func (e HealthStatus) Valid() bool {
 	}
 }
 
+// Defines values for JobState.
+const (
+	JobCancelled   JobState = "cancelled"
+	JobDone        JobState = "done"
+	JobFailed      JobState = "failed"
+	JobInterrupted JobState = "interrupted"
+	JobRunning     JobState = "running"
+)
+
+// Valid indicates whether the value is a known member of the JobState enum.
+func (e JobState) Valid() bool {
+	switch e {
+	case JobCancelled:
+		return true
+	case JobDone:
+		return true
+	case JobFailed:
+		return true
+	case JobInterrupted:
+		return true
+	case JobRunning:
+		return true
+	default:
+		return false
+	}
+}
+
 // Defines values for ModelState.
 const (
 	Failed  ModelState = "failed"
@@ -139,8 +139,8 @@ type Benchmark struct {
 	// Created When it began.
 	Created time.Time `json:"created"`
 
-	// State `interrupted` is a run whose program ended before it.
-	State BenchmarkState `json:"state"`
+	// State What a benchmark or evaluation has come to; `interrupted` is one whose program ended before it.
+	State JobState `json:"state"`
 
 	// Error Why it failed.
 	Error *string `json:"error,omitempty"`
@@ -151,15 +151,12 @@ type Benchmark struct {
 	// Plan What was asked for, with its defaults filled in.
 	Plan BenchmarkPlan `json:"plan"`
 
-	// Progress How far a run in progress is.
-	Progress *BenchmarkProgress `json:"progress,omitempty"`
+	// Progress How far a job in progress is.
+	Progress *JobProgress `json:"progress,omitempty"`
 
 	// Summary What a run says.
 	Summary *BenchmarkSummary `json:"summary,omitempty"`
 }
-
-// BenchmarkState `interrupted` is a run whose program ended before it.
-type BenchmarkState string
 
 // BenchmarkOrigin Who measured it: this program or a browser.
 type BenchmarkOrigin string
@@ -211,15 +208,6 @@ type BenchmarkPlan struct {
 
 // BenchmarkPlanScenario How queries arrive.
 type BenchmarkPlanScenario string
-
-// BenchmarkProgress How far a run in progress is.
-type BenchmarkProgress struct {
-	// Done Turns taken.
-	Done int `json:"done"`
-
-	// Total Turns in all.
-	Total int `json:"total"`
-}
 
 // BenchmarkSubject Figures of a model on a target.
 type BenchmarkSubject struct {
@@ -369,6 +357,190 @@ type ComparisonTiming struct {
 	TotalMs float64 `json:"total_ms"`
 }
 
+// Confusion Images of one class that were taken for another.
+type Confusion struct {
+	Class string `json:"class"`
+	Named string `json:"named"`
+	Count int    `json:"count"`
+}
+
+// DataSet A set of images with known classes.
+type DataSet struct {
+	Name string `json:"name"`
+
+	// Images How many there are.
+	Images *int `json:"images,omitempty"`
+
+	// Classes Of how many classes they are.
+	Classes *int `json:"classes,omitempty"`
+
+	// IgnoredFiles Files that are no images by their names.
+	IgnoredFiles *int `json:"ignored_files,omitempty"`
+
+	// Error Why it cannot be read; the other fields are then left out.
+	Error *string `json:"error,omitempty"`
+}
+
+// DataSetList Data sets.
+type DataSetList struct {
+	// DataSets By name.
+	DataSets []DataSet `json:"data_sets"`
+}
+
+// Difference By how much a top-1 accuracy is above another's on the same images, with the 95 % interval of paired differences after Agresti and Min (2005).
+type Difference struct {
+	// Gained Images that are right here and wrong there.
+	Gained int `json:"gained"`
+
+	// Lost The reverse.
+	Lost  int     `json:"lost"`
+	Value float64 `json:"value"`
+	Low   float64 `json:"low"`
+	High  float64 `json:"high"`
+}
+
+// Differing An image on which targets differ.
+type Differing struct {
+	Path  string `json:"path"`
+	Class string `json:"class"`
+
+	// Named What each target that was opened names; empty where one failed.
+	Named []string `json:"named"`
+}
+
+// Evaluation How often a model is right on a data set.
+type Evaluation struct {
+	// Id Unique, and sorts by time.
+	Id string `json:"id"`
+
+	// Created When it began.
+	Created time.Time `json:"created"`
+
+	// State What a benchmark or evaluation has come to; `interrupted` is one whose program ended before it.
+	State JobState `json:"state"`
+
+	// Error Why it failed.
+	Error *string `json:"error,omitempty"`
+
+	// Plan What was asked for, with its defaults filled in.
+	Plan EvaluationPlan `json:"plan"`
+
+	// Progress How far a job in progress is.
+	Progress *JobProgress `json:"progress,omitempty"`
+
+	// Summary The accuracies with the model's own preprocessing.
+	Summary *EvaluationSummary `json:"summary,omitempty"`
+}
+
+// EvaluationFailure An image without a result.
+type EvaluationFailure struct {
+	Path string `json:"path"`
+
+	// Error Why there is none.
+	Error string `json:"error"`
+}
+
+// EvaluationList Evaluations.
+type EvaluationList struct {
+	// Evaluations The newest first.
+	Evaluations []Evaluation `json:"evaluations"`
+}
+
+// EvaluationPlan What was asked for, with its defaults filled in.
+type EvaluationPlan struct {
+	// Model Name of the model.
+	Model string `json:"model"`
+
+	// DataSet Name of the data set.
+	DataSet string `json:"data_set"`
+
+	// Targets Canonical names, the one whose mistakes are listed first.
+	Targets []string `json:"targets"`
+
+	// Preprocess Names of the preprocessings, `reference` first.
+	Preprocess []string `json:"preprocess"`
+
+	// Threads CPU threads of an inference.
+	Threads int `json:"threads"`
+
+	// Limit How many images at most.
+	Limit *int `json:"limit,omitempty"`
+}
+
+// EvaluationReport What an evaluation found. Its form stays.
+type EvaluationReport struct {
+	// Form Version of this form.
+	Form int `json:"form"`
+
+	// Model Name of the model.
+	Model string `json:"model"`
+
+	// ModelHash Identity of the model, the sha256 of its canonical weights and configuration.
+	ModelHash string `json:"model_hash"`
+
+	// Untrained The weights are random, so that the classes mean nothing.
+	Untrained *bool `json:"untrained,omitempty"`
+
+	// Data Name of the data set.
+	Data string `json:"data"`
+
+	// Classes Classes of the model.
+	Classes int `json:"classes"`
+
+	// Threads CPU threads of an inference.
+	Threads int `json:"threads"`
+
+	// Disturbances Requests that were served meanwhile, beside which the times were taken; absent where there were none.
+	Disturbances *int64 `json:"disturbances,omitempty"`
+
+	// Images Images of the set.
+	Images int `json:"images"`
+
+	// Evaluated Those that could be decoded; every share is one of these.
+	Evaluated int `json:"evaluated"`
+
+	// IgnoredFiles Files that are no images by their names.
+	IgnoredFiles int `json:"ignored_files"`
+
+	// Failures Images that could not be decoded.
+	Failures []EvaluationFailure `json:"failures"`
+
+	// Targets The targets, and why one could not be opened.
+	Targets []EvaluationTarget `json:"targets"`
+
+	// Preprocess What each preprocessing gives, the model's own first.
+	Preprocess []PreprocessReport `json:"preprocess"`
+
+	// Misclassified Mistakes of the first target with the model's own preprocessing, in the set's order.
+	Misclassified []Misclassified `json:"misclassified"`
+
+	// Confusions The most frequent of them, 20 at most.
+	Confusions []Confusion `json:"confusions"`
+}
+
+// EvaluationSummary The accuracies with the model's own preprocessing.
+type EvaluationSummary struct {
+	// Images Images of the set.
+	Images int `json:"images"`
+
+	// Evaluated Those that could be decoded; every share is one of these.
+	Evaluated int `json:"evaluated"`
+
+	// Misclassified Mistakes of the first target that could be opened.
+	Misclassified int `json:"misclassified"`
+
+	// Targets In the plan's order; those that could not be opened are left out.
+	Targets []TargetAccuracy `json:"targets"`
+}
+
+// EvaluationTarget A target of an evaluation.
+type EvaluationTarget struct {
+	Target string `json:"target"`
+
+	// Error Why it could not be opened.
+	Error *string `json:"error,omitempty"`
+}
+
 // Finding A rule that a run or one of its targets breaks, or something to know.
 type Finding struct {
 	// Rule Its name, such as `other load`.
@@ -430,6 +602,18 @@ type Interval struct {
 	High *float64 `json:"high,omitempty"`
 }
 
+// JobProgress How far a job in progress is.
+type JobProgress struct {
+	// Done Turns of a benchmark, images of an evaluation.
+	Done int `json:"done"`
+
+	// Total All of them.
+	Total int `json:"total"`
+}
+
+// JobState What a benchmark or evaluation has come to; `interrupted` is one whose program ended before it.
+type JobState string
+
 // LayerComparison Node by node, the targets against the reference.
 type LayerComparison struct {
 	// Reference The target that the others are held against, the first that shows its nodes; absent where none does.
@@ -460,6 +644,26 @@ type LayerNode struct {
 
 	// TargetMs Its time in the target's traced run, where the runtime tells.
 	TargetMs *float64 `json:"target_ms,omitempty"`
+}
+
+// Misclassified A mistake.
+type Misclassified struct {
+	Path string `json:"path"`
+
+	// Sha256 Of the file that was evaluated.
+	Sha256 string `json:"sha256"`
+
+	// Class What it shows.
+	Class string `json:"class"`
+
+	// Named What was named; empty where the target failed.
+	Named string `json:"named"`
+
+	// Probability That of `named`.
+	Probability float64 `json:"probability"`
+
+	// InTop5 Its class is among the best five.
+	InTop5 bool `json:"in_top5"`
 }
 
 // Model A model. What is only known once it is loaded is absent until then.
@@ -623,6 +827,27 @@ type Pair struct {
 	Top5Overlap float64 `json:"top5_overlap"`
 }
 
+// PairReport How two targets agree over the set.
+type PairReport struct {
+	A string `json:"a"`
+	B string `json:"b"`
+
+	// Top1Equal A share with its Wilson 95 % interval.
+	Top1Equal Proportion `json:"top1_equal"`
+
+	// Agreeing Images on which the two agree as `/compare` says it.
+	Agreeing int `json:"agreeing"`
+
+	// WorstSnrDb The lowest.
+	WorstSnrDb float64 `json:"worst_snr_db"`
+
+	// WorstImage Where it is.
+	WorstImage string `json:"worst_image"`
+
+	// Difference By how much a top-1 accuracy is above another's on the same images, with the 95 % interval of paired differences after Agresti and Min (2005).
+	Difference Difference `json:"difference"`
+}
+
 // PerStage One value for each of the four stages.
 type PerStage = []int
 
@@ -659,6 +884,36 @@ type Preprocess struct {
 
 	// Std Divides them.
 	Std RGB `json:"std"`
+}
+
+// PreprocessReport What one preprocessing gives. Its fields up to `std` are those of Preprocess.
+type PreprocessReport struct {
+	Name      string  `json:"name"`
+	Size      int     `json:"size"`
+	Resize    string  `json:"resize"`
+	CropRatio float64 `json:"crop_ratio"`
+	Filter    string  `json:"filter"`
+
+	// Mean One value for red, green and blue.
+	Mean RGB `json:"mean"`
+
+	// Std One value for red, green and blue.
+	Std RGB `json:"std"`
+
+	// Antialias The filter is widened when an image shrinks.
+	Antialias bool `json:"antialias"`
+
+	// EqualInputs Images whose input is the reference's, value for value; their results are taken over.
+	EqualInputs int `json:"equal_inputs"`
+
+	// Results Target by target.
+	Results []TargetReport `json:"results"`
+
+	// Pairs How each two targets agree.
+	Pairs []PairReport `json:"pairs"`
+
+	// Differing Images on which not all targets name the same class.
+	Differing []Differing `json:"differing"`
 }
 
 // Problem An RFC 9457 problem.
@@ -732,6 +987,15 @@ type ProfileStep struct {
 
 	// ShareOfPeak `gflops` by `peak_gflops`; more threads than one may pass 1.
 	ShareOfPeak float64 `json:"share_of_peak"`
+}
+
+// Proportion A share with its Wilson 95 % interval.
+type Proportion struct {
+	Count int     `json:"count"`
+	Of    int     `json:"of"`
+	Share float64 `json:"share"`
+	Low   float64 `json:"low"`
+	High  float64 `json:"high"`
 }
 
 // RGB One value for red, green and blue.
@@ -812,6 +1076,17 @@ type Target struct {
 	Target string `json:"target"`
 }
 
+// TargetAccuracy How often a target is right.
+type TargetAccuracy struct {
+	Target string `json:"target"`
+
+	// Top1 A share with its Wilson 95 % interval.
+	Top1 Proportion `json:"top1"`
+
+	// Top5 A share with its Wilson 95 % interval.
+	Top5 Proportion `json:"top5"`
+}
+
 // TargetLayers The nodes of one target against the reference, or the problem that kept it from them.
 type TargetLayers struct {
 	Target string `json:"target"`
@@ -832,6 +1107,26 @@ type TargetList struct {
 	// Default The target that is used where a request names none.
 	Default string   `json:"default"`
 	Targets []Target `json:"targets"`
+}
+
+// TargetReport What a target gives with a preprocessing.
+type TargetReport struct {
+	Target string `json:"target"`
+
+	// Top1 A share with its Wilson 95 % interval.
+	Top1 Proportion `json:"top1"`
+
+	// Top5 A share with its Wilson 95 % interval.
+	Top5 Proportion `json:"top5"`
+
+	// DifferenceToReference By how much a top-1 accuracy is above another's on the same images, with the 95 % interval of paired differences after Agresti and Min (2005).
+	DifferenceToReference *Difference `json:"difference_to_reference,omitempty"`
+
+	// MedianInferenceMs Beside the decoding of other images and `disturbances` requests: no benchmark.
+	MedianInferenceMs float64 `json:"median_inference_ms"`
+
+	// Failures Images without a finite output; they count as wrong.
+	Failures []EvaluationFailure `json:"failures,omitempty"`
 }
 
 // TargetResult Predictions and times of one target, or the problem that kept it from them.
@@ -1038,6 +1333,47 @@ type CompareParams struct {
 	DeadlineMs *DeadlineMs `form:"deadline_ms,omitempty" json:"deadline_ms,omitempty"`
 }
 
+// ListEvaluationsParams defines parameters for ListEvaluations.
+type ListEvaluationsParams struct {
+	// Limit How many, 1 to 1000. The default is 100.
+	Limit *int `form:"limit,omitempty" json:"limit,omitempty"`
+}
+
+// StartEvaluationParams defines parameters for StartEvaluation.
+type StartEvaluationParams struct {
+	// DataSet Name of a data set, as `GET /datasets` lists it. Its classes must be labels or indices of the model.
+	DataSet string `form:"data_set" json:"data_set"`
+
+	// Model Name of the model, as for `/classify`.
+	Model *string `form:"model,omitempty" json:"model,omitempty"`
+
+	// Targets The targets, the one whose mistakes are listed first. The default is every target that is available, `purego`
+	// first. Two spellings of one target are an error.
+	Targets []string `form:"targets,omitempty" json:"targets,omitempty"`
+
+	// Preprocess Preprocessings to compare with the model's own, which is `reference` and always runs: `bicubic`, `bilinear`,
+	// `lanczos`, `nearest`, `no-antialias`, `center-squash`.
+	Preprocess []string `form:"preprocess,omitempty" json:"preprocess,omitempty"`
+
+	// Threads CPU threads of an inference, 1 to the server's. The default is the server's for a run.
+	Threads *int `form:"threads,omitempty" json:"threads,omitempty"`
+
+	// Limit Evaluate so many images only, spread evenly over the set. The default is all.
+	Limit *int `form:"limit,omitempty" json:"limit,omitempty"`
+}
+
+// WatchEvaluationParams defines parameters for WatchEvaluation.
+type WatchEvaluationParams struct {
+	// LastEventID The id of the last event that the client has.
+	LastEventID *int `json:"Last-Event-ID,omitempty"`
+}
+
+// GetEvaluationReportParams defines parameters for GetEvaluationReport.
+type GetEvaluationReportParams struct {
+	// Format `json` or `html`, a page of its own that loads nothing. The default is `json`.
+	Format *string `form:"format,omitempty" json:"format,omitempty"`
+}
+
 // UploadModelParams defines parameters for UploadModel.
 type UploadModelParams struct {
 	// Name The name to serve it by, 1 to 64 of `a-z`, `0-9`, `.`, `_` and `-`, the first a letter or digit.
@@ -1119,9 +1455,33 @@ type ServerInterface interface {
 	// Compare Run one image on several targets and compare them
 	// (POST /compare)
 	Compare(w http.ResponseWriter, r *http.Request, params CompareParams)
+	// ListDataSets List the data sets
+	// (GET /datasets)
+	ListDataSets(w http.ResponseWriter, r *http.Request)
 	// Docs This contract, as a page
 	// (GET /docs)
 	Docs(w http.ResponseWriter, r *http.Request)
+	// ListEvaluations List the evaluations
+	// (GET /evaluations)
+	ListEvaluations(w http.ResponseWriter, r *http.Request, params ListEvaluationsParams)
+	// StartEvaluation Measure how often a model is right
+	// (POST /evaluations)
+	StartEvaluation(w http.ResponseWriter, r *http.Request, params StartEvaluationParams)
+	// DeleteEvaluation Cancel or remove an evaluation
+	// (DELETE /evaluations/{id})
+	DeleteEvaluation(w http.ResponseWriter, r *http.Request, id string)
+	// GetEvaluation Describe an evaluation
+	// (GET /evaluations/{id})
+	GetEvaluation(w http.ResponseWriter, r *http.Request, id string)
+	// WatchEvaluation Watch an evaluation
+	// (GET /evaluations/{id}/events)
+	WatchEvaluation(w http.ResponseWriter, r *http.Request, id string, params WatchEvaluationParams)
+	// GetEvaluationImage Look at a misclassified image
+	// (GET /evaluations/{id}/images/{n})
+	GetEvaluationImage(w http.ResponseWriter, r *http.Request, id string, n int)
+	// GetEvaluationReport Read what an evaluation found
+	// (GET /evaluations/{id}/report)
+	GetEvaluationReport(w http.ResponseWriter, r *http.Request, id string, params GetEvaluationReportParams)
 	// Livez Is the process alive?
 	// (GET /livez)
 	Livez(w http.ResponseWriter, r *http.Request)
@@ -1224,9 +1584,57 @@ func (_ Unimplemented) Compare(w http.ResponseWriter, r *http.Request, params Co
 	w.WriteHeader(http.StatusNotImplemented)
 }
 
+// ListDataSets List the data sets
+// (GET /datasets)
+func (_ Unimplemented) ListDataSets(w http.ResponseWriter, r *http.Request) {
+	w.WriteHeader(http.StatusNotImplemented)
+}
+
 // Docs This contract, as a page
 // (GET /docs)
 func (_ Unimplemented) Docs(w http.ResponseWriter, r *http.Request) {
+	w.WriteHeader(http.StatusNotImplemented)
+}
+
+// ListEvaluations List the evaluations
+// (GET /evaluations)
+func (_ Unimplemented) ListEvaluations(w http.ResponseWriter, r *http.Request, params ListEvaluationsParams) {
+	w.WriteHeader(http.StatusNotImplemented)
+}
+
+// StartEvaluation Measure how often a model is right
+// (POST /evaluations)
+func (_ Unimplemented) StartEvaluation(w http.ResponseWriter, r *http.Request, params StartEvaluationParams) {
+	w.WriteHeader(http.StatusNotImplemented)
+}
+
+// DeleteEvaluation Cancel or remove an evaluation
+// (DELETE /evaluations/{id})
+func (_ Unimplemented) DeleteEvaluation(w http.ResponseWriter, r *http.Request, id string) {
+	w.WriteHeader(http.StatusNotImplemented)
+}
+
+// GetEvaluation Describe an evaluation
+// (GET /evaluations/{id})
+func (_ Unimplemented) GetEvaluation(w http.ResponseWriter, r *http.Request, id string) {
+	w.WriteHeader(http.StatusNotImplemented)
+}
+
+// WatchEvaluation Watch an evaluation
+// (GET /evaluations/{id}/events)
+func (_ Unimplemented) WatchEvaluation(w http.ResponseWriter, r *http.Request, id string, params WatchEvaluationParams) {
+	w.WriteHeader(http.StatusNotImplemented)
+}
+
+// GetEvaluationImage Look at a misclassified image
+// (GET /evaluations/{id}/images/{n})
+func (_ Unimplemented) GetEvaluationImage(w http.ResponseWriter, r *http.Request, id string, n int) {
+	w.WriteHeader(http.StatusNotImplemented)
+}
+
+// GetEvaluationReport Read what an evaluation found
+// (GET /evaluations/{id}/report)
+func (_ Unimplemented) GetEvaluationReport(w http.ResponseWriter, r *http.Request, id string, params GetEvaluationReportParams) {
 	w.WriteHeader(http.StatusNotImplemented)
 }
 
@@ -1846,11 +2254,335 @@ func (siw *ServerInterfaceWrapper) Compare(w http.ResponseWriter, r *http.Reques
 	handler.ServeHTTP(w, r)
 }
 
+// ListDataSets operation middleware
+func (siw *ServerInterfaceWrapper) ListDataSets(w http.ResponseWriter, r *http.Request) {
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.ListDataSets(w, r)
+	}))
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		handler = middleware(handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
 // Docs operation middleware
 func (siw *ServerInterfaceWrapper) Docs(w http.ResponseWriter, r *http.Request) {
 
 	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		siw.Handler.Docs(w, r)
+	}))
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		handler = middleware(handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
+// ListEvaluations operation middleware
+func (siw *ServerInterfaceWrapper) ListEvaluations(w http.ResponseWriter, r *http.Request) {
+
+	var err error
+	_ = err
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params ListEvaluationsParams
+
+	// ------------- Optional query parameter "limit" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "limit", r.URL.Query(), &params.Limit, runtime.BindQueryParameterOptions{Type: "integer", Format: ""})
+	if err != nil {
+		var requiredError *runtime.RequiredParameterError
+		if errors.As(err, &requiredError) {
+			siw.ErrorHandlerFunc(w, r, &RequiredParamError{ParamName: "limit"})
+		} else {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "limit", Err: err})
+		}
+		return
+	}
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.ListEvaluations(w, r, params)
+	}))
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		handler = middleware(handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
+// StartEvaluation operation middleware
+func (siw *ServerInterfaceWrapper) StartEvaluation(w http.ResponseWriter, r *http.Request) {
+
+	var err error
+	_ = err
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params StartEvaluationParams
+
+	// ------------- Required query parameter "data_set" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, true, "data_set", r.URL.Query(), &params.DataSet, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		var requiredError *runtime.RequiredParameterError
+		if errors.As(err, &requiredError) {
+			siw.ErrorHandlerFunc(w, r, &RequiredParamError{ParamName: "data_set"})
+		} else {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "data_set", Err: err})
+		}
+		return
+	}
+
+	// ------------- Optional query parameter "model" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "model", r.URL.Query(), &params.Model, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		var requiredError *runtime.RequiredParameterError
+		if errors.As(err, &requiredError) {
+			siw.ErrorHandlerFunc(w, r, &RequiredParamError{ParamName: "model"})
+		} else {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "model", Err: err})
+		}
+		return
+	}
+
+	// ------------- Optional query parameter "targets" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", false, false, "targets", r.URL.Query(), &params.Targets, runtime.BindQueryParameterOptions{Type: "array", Format: ""})
+	if err != nil {
+		var requiredError *runtime.RequiredParameterError
+		if errors.As(err, &requiredError) {
+			siw.ErrorHandlerFunc(w, r, &RequiredParamError{ParamName: "targets"})
+		} else {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "targets", Err: err})
+		}
+		return
+	}
+
+	// ------------- Optional query parameter "preprocess" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", false, false, "preprocess", r.URL.Query(), &params.Preprocess, runtime.BindQueryParameterOptions{Type: "array", Format: ""})
+	if err != nil {
+		var requiredError *runtime.RequiredParameterError
+		if errors.As(err, &requiredError) {
+			siw.ErrorHandlerFunc(w, r, &RequiredParamError{ParamName: "preprocess"})
+		} else {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "preprocess", Err: err})
+		}
+		return
+	}
+
+	// ------------- Optional query parameter "threads" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "threads", r.URL.Query(), &params.Threads, runtime.BindQueryParameterOptions{Type: "integer", Format: ""})
+	if err != nil {
+		var requiredError *runtime.RequiredParameterError
+		if errors.As(err, &requiredError) {
+			siw.ErrorHandlerFunc(w, r, &RequiredParamError{ParamName: "threads"})
+		} else {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "threads", Err: err})
+		}
+		return
+	}
+
+	// ------------- Optional query parameter "limit" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "limit", r.URL.Query(), &params.Limit, runtime.BindQueryParameterOptions{Type: "integer", Format: ""})
+	if err != nil {
+		var requiredError *runtime.RequiredParameterError
+		if errors.As(err, &requiredError) {
+			siw.ErrorHandlerFunc(w, r, &RequiredParamError{ParamName: "limit"})
+		} else {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "limit", Err: err})
+		}
+		return
+	}
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.StartEvaluation(w, r, params)
+	}))
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		handler = middleware(handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
+// DeleteEvaluation operation middleware
+func (siw *ServerInterfaceWrapper) DeleteEvaluation(w http.ResponseWriter, r *http.Request) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "id" -------------
+	var id string
+
+	err = runtime.BindStyledParameterWithOptions("simple", "id", chi.URLParam(r, "id"), &id, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: r.URL.RawPath == ""})
+	if err != nil {
+		siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "id", Err: err})
+		return
+	}
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.DeleteEvaluation(w, r, id)
+	}))
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		handler = middleware(handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
+// GetEvaluation operation middleware
+func (siw *ServerInterfaceWrapper) GetEvaluation(w http.ResponseWriter, r *http.Request) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "id" -------------
+	var id string
+
+	err = runtime.BindStyledParameterWithOptions("simple", "id", chi.URLParam(r, "id"), &id, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: r.URL.RawPath == ""})
+	if err != nil {
+		siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "id", Err: err})
+		return
+	}
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.GetEvaluation(w, r, id)
+	}))
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		handler = middleware(handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
+// WatchEvaluation operation middleware
+func (siw *ServerInterfaceWrapper) WatchEvaluation(w http.ResponseWriter, r *http.Request) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "id" -------------
+	var id string
+
+	err = runtime.BindStyledParameterWithOptions("simple", "id", chi.URLParam(r, "id"), &id, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: r.URL.RawPath == ""})
+	if err != nil {
+		siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "id", Err: err})
+		return
+	}
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params WatchEvaluationParams
+
+	headers := r.Header
+
+	// ------------- Optional header parameter "Last-Event-ID" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("Last-Event-ID")]; found {
+		var LastEventID int
+		n := len(valueList)
+		if n != 1 {
+			siw.ErrorHandlerFunc(w, r, &TooManyValuesForParamError{ParamName: "Last-Event-ID", Count: n})
+			return
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "Last-Event-ID", valueList[0], &LastEventID, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "integer", Format: ""})
+		if err != nil {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "Last-Event-ID", Err: err})
+			return
+		}
+
+		params.LastEventID = &LastEventID
+
+	}
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.WatchEvaluation(w, r, id, params)
+	}))
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		handler = middleware(handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
+// GetEvaluationImage operation middleware
+func (siw *ServerInterfaceWrapper) GetEvaluationImage(w http.ResponseWriter, r *http.Request) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "id" -------------
+	var id string
+
+	err = runtime.BindStyledParameterWithOptions("simple", "id", chi.URLParam(r, "id"), &id, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: r.URL.RawPath == ""})
+	if err != nil {
+		siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "id", Err: err})
+		return
+	}
+
+	// ------------- Path parameter "n" -------------
+	var n int
+
+	err = runtime.BindStyledParameterWithOptions("simple", "n", chi.URLParam(r, "n"), &n, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "integer", Format: "", ValueIsUnescaped: r.URL.RawPath == ""})
+	if err != nil {
+		siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "n", Err: err})
+		return
+	}
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.GetEvaluationImage(w, r, id, n)
+	}))
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		handler = middleware(handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
+// GetEvaluationReport operation middleware
+func (siw *ServerInterfaceWrapper) GetEvaluationReport(w http.ResponseWriter, r *http.Request) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "id" -------------
+	var id string
+
+	err = runtime.BindStyledParameterWithOptions("simple", "id", chi.URLParam(r, "id"), &id, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: r.URL.RawPath == ""})
+	if err != nil {
+		siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "id", Err: err})
+		return
+	}
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params GetEvaluationReportParams
+
+	// ------------- Optional query parameter "format" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "format", r.URL.Query(), &params.Format, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		var requiredError *runtime.RequiredParameterError
+		if errors.As(err, &requiredError) {
+			siw.ErrorHandlerFunc(w, r, &RequiredParamError{ParamName: "format"})
+		} else {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "format", Err: err})
+		}
+		return
+	}
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.GetEvaluationReport(w, r, id, params)
 	}))
 
 	for _, middleware := range siw.HandlerMiddlewares {
@@ -2365,6 +3097,30 @@ func HandlerWithOptions(si ServerInterface, options ChiServerOptions) http.Handl
 	})
 	r.Group(func(r chi.Router) {
 		r.Get(options.BaseURL+"/benchmarks/{id}/bundle", wrapper.ExportBenchmark)
+	})
+	r.Group(func(r chi.Router) {
+		r.Get(options.BaseURL+"/datasets", wrapper.ListDataSets)
+	})
+	r.Group(func(r chi.Router) {
+		r.Get(options.BaseURL+"/evaluations", wrapper.ListEvaluations)
+	})
+	r.Group(func(r chi.Router) {
+		r.Post(options.BaseURL+"/evaluations", wrapper.StartEvaluation)
+	})
+	r.Group(func(r chi.Router) {
+		r.Delete(options.BaseURL+"/evaluations/{id}", wrapper.DeleteEvaluation)
+	})
+	r.Group(func(r chi.Router) {
+		r.Get(options.BaseURL+"/evaluations/{id}", wrapper.GetEvaluation)
+	})
+	r.Group(func(r chi.Router) {
+		r.Get(options.BaseURL+"/evaluations/{id}/events", wrapper.WatchEvaluation)
+	})
+	r.Group(func(r chi.Router) {
+		r.Get(options.BaseURL+"/evaluations/{id}/report", wrapper.GetEvaluationReport)
+	})
+	r.Group(func(r chi.Router) {
+		r.Get(options.BaseURL+"/evaluations/{id}/images/{n}", wrapper.GetEvaluationImage)
 	})
 	r.Group(func(r chi.Router) {
 		r.Get(options.BaseURL+"/backends", wrapper.ListBackends)
@@ -4414,6 +5170,91 @@ func (response Compare504ApplicationProblemPlusJSONResponse) VisitCompareRespons
 	return err
 }
 
+type ListDataSetsRequestObject struct {
+}
+
+type ListDataSetsResponseObject interface {
+	VisitListDataSetsResponse(w http.ResponseWriter) error
+}
+
+type ListDataSets200JSONResponse DataSetList
+
+func (response ListDataSets200JSONResponse) VisitListDataSetsResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ListDataSets400ApplicationProblemPlusJSONResponse struct {
+	BadRequestApplicationProblemPlusJSONResponse
+}
+
+func (response ListDataSets400ApplicationProblemPlusJSONResponse) VisitListDataSetsResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(400)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ListDataSets421ApplicationProblemPlusJSONResponse struct {
+	MisdirectedRequestApplicationProblemPlusJSONResponse
+}
+
+func (response ListDataSets421ApplicationProblemPlusJSONResponse) VisitListDataSetsResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(421)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ListDataSets499ApplicationProblemPlusJSONResponse struct {
+	ClientClosedRequestApplicationProblemPlusJSONResponse
+}
+
+func (response ListDataSets499ApplicationProblemPlusJSONResponse) VisitListDataSetsResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(499)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ListDataSets500ApplicationProblemPlusJSONResponse struct {
+	InternalErrorApplicationProblemPlusJSONResponse
+}
+
+func (response ListDataSets500ApplicationProblemPlusJSONResponse) VisitListDataSetsResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(500)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
 type DocsRequestObject struct {
 }
 
@@ -4520,6 +5361,1334 @@ func (response Docs503ApplicationProblemPlusJSONResponse) VisitDocsResponse(w ht
 	}
 	w.Header().Set("Content-Type", "application/problem+json")
 	w.WriteHeader(503)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ListEvaluationsRequestObject struct {
+	Params ListEvaluationsParams
+}
+
+type ListEvaluationsResponseObject interface {
+	VisitListEvaluationsResponse(w http.ResponseWriter) error
+}
+
+type ListEvaluations200JSONResponse EvaluationList
+
+func (response ListEvaluations200JSONResponse) VisitListEvaluationsResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ListEvaluations400ApplicationProblemPlusJSONResponse struct {
+	BadRequestApplicationProblemPlusJSONResponse
+}
+
+func (response ListEvaluations400ApplicationProblemPlusJSONResponse) VisitListEvaluationsResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(400)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ListEvaluations421ApplicationProblemPlusJSONResponse struct {
+	MisdirectedRequestApplicationProblemPlusJSONResponse
+}
+
+func (response ListEvaluations421ApplicationProblemPlusJSONResponse) VisitListEvaluationsResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(421)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ListEvaluations499ApplicationProblemPlusJSONResponse struct {
+	ClientClosedRequestApplicationProblemPlusJSONResponse
+}
+
+func (response ListEvaluations499ApplicationProblemPlusJSONResponse) VisitListEvaluationsResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(499)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ListEvaluations500ApplicationProblemPlusJSONResponse struct {
+	InternalErrorApplicationProblemPlusJSONResponse
+}
+
+func (response ListEvaluations500ApplicationProblemPlusJSONResponse) VisitListEvaluationsResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(500)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ListEvaluations503ApplicationProblemPlusJSONResponse struct {
+	UnavailableApplicationProblemPlusJSONResponse
+}
+
+func (response ListEvaluations503ApplicationProblemPlusJSONResponse) VisitListEvaluationsResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(503)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ListEvaluations504ApplicationProblemPlusJSONResponse struct {
+	DeadlineApplicationProblemPlusJSONResponse
+}
+
+func (response ListEvaluations504ApplicationProblemPlusJSONResponse) VisitListEvaluationsResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(504)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type StartEvaluationRequestObject struct {
+	Params StartEvaluationParams
+}
+
+type StartEvaluationResponseObject interface {
+	VisitStartEvaluationResponse(w http.ResponseWriter) error
+}
+
+type StartEvaluation202ResponseHeaders struct {
+	Location *string
+}
+
+type StartEvaluation202JSONResponse struct {
+	Body    Evaluation
+	Headers StartEvaluation202ResponseHeaders
+}
+
+func (response StartEvaluation202JSONResponse) VisitStartEvaluationResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	if response.Headers.Location != nil {
+		w.Header().Set("Location", fmt.Sprint(*response.Headers.Location))
+	}
+	w.WriteHeader(202)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type StartEvaluation400ApplicationProblemPlusJSONResponse struct {
+	BadRequestApplicationProblemPlusJSONResponse
+}
+
+func (response StartEvaluation400ApplicationProblemPlusJSONResponse) VisitStartEvaluationResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(400)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type StartEvaluation401ApplicationProblemPlusJSONResponse struct {
+	UnauthorizedApplicationProblemPlusJSONResponse
+}
+
+func (response StartEvaluation401ApplicationProblemPlusJSONResponse) VisitStartEvaluationResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	if response.Headers.WWWAuthenticate != nil {
+		w.Header().Set("WWW-Authenticate", fmt.Sprint(*response.Headers.WWWAuthenticate))
+	}
+	w.WriteHeader(401)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type StartEvaluation403ApplicationProblemPlusJSONResponse struct {
+	ForbiddenApplicationProblemPlusJSONResponse
+}
+
+func (response StartEvaluation403ApplicationProblemPlusJSONResponse) VisitStartEvaluationResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(403)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type StartEvaluation404ApplicationProblemPlusJSONResponse struct {
+	NotFoundApplicationProblemPlusJSONResponse
+}
+
+func (response StartEvaluation404ApplicationProblemPlusJSONResponse) VisitStartEvaluationResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(404)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type StartEvaluation408ApplicationProblemPlusJSONResponse struct {
+	RequestTimeoutApplicationProblemPlusJSONResponse
+}
+
+func (response StartEvaluation408ApplicationProblemPlusJSONResponse) VisitStartEvaluationResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(408)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type StartEvaluation409ApplicationProblemPlusJSONResponse struct {
+	ConflictApplicationProblemPlusJSONResponse
+}
+
+func (response StartEvaluation409ApplicationProblemPlusJSONResponse) VisitStartEvaluationResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(409)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type StartEvaluation413ApplicationProblemPlusJSONResponse struct {
+	TooLargeApplicationProblemPlusJSONResponse
+}
+
+func (response StartEvaluation413ApplicationProblemPlusJSONResponse) VisitStartEvaluationResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(413)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type StartEvaluation415ApplicationProblemPlusJSONResponse struct {
+	UnsupportedMediaTypeApplicationProblemPlusJSONResponse
+}
+
+func (response StartEvaluation415ApplicationProblemPlusJSONResponse) VisitStartEvaluationResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	if response.Headers.AcceptEncoding != nil {
+		w.Header().Set("Accept-Encoding", fmt.Sprint(*response.Headers.AcceptEncoding))
+	}
+	w.WriteHeader(415)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type StartEvaluation421ApplicationProblemPlusJSONResponse struct {
+	MisdirectedRequestApplicationProblemPlusJSONResponse
+}
+
+func (response StartEvaluation421ApplicationProblemPlusJSONResponse) VisitStartEvaluationResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(421)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type StartEvaluation422ApplicationProblemPlusJSONResponse struct {
+	UnprocessableApplicationProblemPlusJSONResponse
+}
+
+func (response StartEvaluation422ApplicationProblemPlusJSONResponse) VisitStartEvaluationResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(422)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type StartEvaluation499ApplicationProblemPlusJSONResponse struct {
+	ClientClosedRequestApplicationProblemPlusJSONResponse
+}
+
+func (response StartEvaluation499ApplicationProblemPlusJSONResponse) VisitStartEvaluationResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(499)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type StartEvaluation500ApplicationProblemPlusJSONResponse struct {
+	InternalErrorApplicationProblemPlusJSONResponse
+}
+
+func (response StartEvaluation500ApplicationProblemPlusJSONResponse) VisitStartEvaluationResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(500)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type StartEvaluation503ApplicationProblemPlusJSONResponse struct {
+	UnavailableApplicationProblemPlusJSONResponse
+}
+
+func (response StartEvaluation503ApplicationProblemPlusJSONResponse) VisitStartEvaluationResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(503)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type StartEvaluation504ApplicationProblemPlusJSONResponse struct {
+	DeadlineApplicationProblemPlusJSONResponse
+}
+
+func (response StartEvaluation504ApplicationProblemPlusJSONResponse) VisitStartEvaluationResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(504)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type DeleteEvaluationRequestObject struct {
+	Id string `json:"id"`
+}
+
+type DeleteEvaluationResponseObject interface {
+	VisitDeleteEvaluationResponse(w http.ResponseWriter) error
+}
+
+type DeleteEvaluation202Response struct {
+}
+
+func (response DeleteEvaluation202Response) VisitDeleteEvaluationResponse(w http.ResponseWriter) error {
+	w.WriteHeader(202)
+	return nil
+}
+
+type DeleteEvaluation204Response struct {
+}
+
+func (response DeleteEvaluation204Response) VisitDeleteEvaluationResponse(w http.ResponseWriter) error {
+	w.WriteHeader(204)
+	return nil
+}
+
+type DeleteEvaluation400ApplicationProblemPlusJSONResponse struct {
+	BadRequestApplicationProblemPlusJSONResponse
+}
+
+func (response DeleteEvaluation400ApplicationProblemPlusJSONResponse) VisitDeleteEvaluationResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(400)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type DeleteEvaluation401ApplicationProblemPlusJSONResponse struct {
+	UnauthorizedApplicationProblemPlusJSONResponse
+}
+
+func (response DeleteEvaluation401ApplicationProblemPlusJSONResponse) VisitDeleteEvaluationResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	if response.Headers.WWWAuthenticate != nil {
+		w.Header().Set("WWW-Authenticate", fmt.Sprint(*response.Headers.WWWAuthenticate))
+	}
+	w.WriteHeader(401)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type DeleteEvaluation403ApplicationProblemPlusJSONResponse struct {
+	ForbiddenApplicationProblemPlusJSONResponse
+}
+
+func (response DeleteEvaluation403ApplicationProblemPlusJSONResponse) VisitDeleteEvaluationResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(403)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type DeleteEvaluation404ApplicationProblemPlusJSONResponse struct {
+	NotFoundApplicationProblemPlusJSONResponse
+}
+
+func (response DeleteEvaluation404ApplicationProblemPlusJSONResponse) VisitDeleteEvaluationResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(404)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type DeleteEvaluation409ApplicationProblemPlusJSONResponse struct {
+	ConflictApplicationProblemPlusJSONResponse
+}
+
+func (response DeleteEvaluation409ApplicationProblemPlusJSONResponse) VisitDeleteEvaluationResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(409)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type DeleteEvaluation421ApplicationProblemPlusJSONResponse struct {
+	MisdirectedRequestApplicationProblemPlusJSONResponse
+}
+
+func (response DeleteEvaluation421ApplicationProblemPlusJSONResponse) VisitDeleteEvaluationResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(421)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type DeleteEvaluation499ApplicationProblemPlusJSONResponse struct {
+	ClientClosedRequestApplicationProblemPlusJSONResponse
+}
+
+func (response DeleteEvaluation499ApplicationProblemPlusJSONResponse) VisitDeleteEvaluationResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(499)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type DeleteEvaluation500ApplicationProblemPlusJSONResponse struct {
+	InternalErrorApplicationProblemPlusJSONResponse
+}
+
+func (response DeleteEvaluation500ApplicationProblemPlusJSONResponse) VisitDeleteEvaluationResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(500)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type DeleteEvaluation503ApplicationProblemPlusJSONResponse struct {
+	UnavailableApplicationProblemPlusJSONResponse
+}
+
+func (response DeleteEvaluation503ApplicationProblemPlusJSONResponse) VisitDeleteEvaluationResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(503)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type DeleteEvaluation504ApplicationProblemPlusJSONResponse struct {
+	DeadlineApplicationProblemPlusJSONResponse
+}
+
+func (response DeleteEvaluation504ApplicationProblemPlusJSONResponse) VisitDeleteEvaluationResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(504)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetEvaluationRequestObject struct {
+	Id string `json:"id"`
+}
+
+type GetEvaluationResponseObject interface {
+	VisitGetEvaluationResponse(w http.ResponseWriter) error
+}
+
+type GetEvaluation200JSONResponse Evaluation
+
+func (response GetEvaluation200JSONResponse) VisitGetEvaluationResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetEvaluation400ApplicationProblemPlusJSONResponse struct {
+	BadRequestApplicationProblemPlusJSONResponse
+}
+
+func (response GetEvaluation400ApplicationProblemPlusJSONResponse) VisitGetEvaluationResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(400)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetEvaluation404ApplicationProblemPlusJSONResponse struct {
+	NotFoundApplicationProblemPlusJSONResponse
+}
+
+func (response GetEvaluation404ApplicationProblemPlusJSONResponse) VisitGetEvaluationResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(404)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetEvaluation421ApplicationProblemPlusJSONResponse struct {
+	MisdirectedRequestApplicationProblemPlusJSONResponse
+}
+
+func (response GetEvaluation421ApplicationProblemPlusJSONResponse) VisitGetEvaluationResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(421)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetEvaluation499ApplicationProblemPlusJSONResponse struct {
+	ClientClosedRequestApplicationProblemPlusJSONResponse
+}
+
+func (response GetEvaluation499ApplicationProblemPlusJSONResponse) VisitGetEvaluationResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(499)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetEvaluation500ApplicationProblemPlusJSONResponse struct {
+	InternalErrorApplicationProblemPlusJSONResponse
+}
+
+func (response GetEvaluation500ApplicationProblemPlusJSONResponse) VisitGetEvaluationResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(500)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetEvaluation503ApplicationProblemPlusJSONResponse struct {
+	UnavailableApplicationProblemPlusJSONResponse
+}
+
+func (response GetEvaluation503ApplicationProblemPlusJSONResponse) VisitGetEvaluationResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(503)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetEvaluation504ApplicationProblemPlusJSONResponse struct {
+	DeadlineApplicationProblemPlusJSONResponse
+}
+
+func (response GetEvaluation504ApplicationProblemPlusJSONResponse) VisitGetEvaluationResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(504)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type WatchEvaluationRequestObject struct {
+	Id     string `json:"id"`
+	Params WatchEvaluationParams
+}
+
+type WatchEvaluationResponseObject interface {
+	VisitWatchEvaluationResponse(w http.ResponseWriter) error
+}
+
+type WatchEvaluation200TexteventStreamResponse struct {
+	Body          io.Reader
+	ContentLength int64
+}
+
+func (response WatchEvaluation200TexteventStreamResponse) VisitWatchEvaluationResponse(w http.ResponseWriter) error {
+
+	w.Header().Set("Content-Type", "text/event-stream")
+	if response.ContentLength != 0 {
+		w.Header().Set("Content-Length", fmt.Sprint(response.ContentLength))
+	}
+	w.WriteHeader(200)
+
+	if closer, ok := response.Body.(io.ReadCloser); ok {
+		defer closer.Close()
+	}
+	flusher, ok := w.(http.Flusher)
+	if !ok {
+		// If w doesn't support flushing, fall back to io.Copy.
+		_, err := io.Copy(w, response.Body)
+		return err
+	}
+	// text/event-stream messages are typically small; use a
+	// modest buffer and flush after each chunk so clients see
+	// events immediately instead of waiting on OS buffering.
+	buf := make([]byte, 4096)
+	for {
+		n, err := response.Body.Read(buf)
+		if n > 0 {
+			if _, writeErr := w.Write(buf[:n]); writeErr != nil {
+				return writeErr
+			}
+			flusher.Flush()
+		}
+		if err != nil {
+			if err == io.EOF {
+				return nil
+			}
+			return err
+		}
+	}
+}
+
+type WatchEvaluation400ApplicationProblemPlusJSONResponse struct {
+	BadRequestApplicationProblemPlusJSONResponse
+}
+
+func (response WatchEvaluation400ApplicationProblemPlusJSONResponse) VisitWatchEvaluationResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(400)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type WatchEvaluation404ApplicationProblemPlusJSONResponse struct {
+	NotFoundApplicationProblemPlusJSONResponse
+}
+
+func (response WatchEvaluation404ApplicationProblemPlusJSONResponse) VisitWatchEvaluationResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(404)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type WatchEvaluation421ApplicationProblemPlusJSONResponse struct {
+	MisdirectedRequestApplicationProblemPlusJSONResponse
+}
+
+func (response WatchEvaluation421ApplicationProblemPlusJSONResponse) VisitWatchEvaluationResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(421)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type WatchEvaluation499ApplicationProblemPlusJSONResponse struct {
+	ClientClosedRequestApplicationProblemPlusJSONResponse
+}
+
+func (response WatchEvaluation499ApplicationProblemPlusJSONResponse) VisitWatchEvaluationResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(499)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type WatchEvaluation500ApplicationProblemPlusJSONResponse struct {
+	InternalErrorApplicationProblemPlusJSONResponse
+}
+
+func (response WatchEvaluation500ApplicationProblemPlusJSONResponse) VisitWatchEvaluationResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(500)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type WatchEvaluation503ApplicationProblemPlusJSONResponse struct {
+	UnavailableApplicationProblemPlusJSONResponse
+}
+
+func (response WatchEvaluation503ApplicationProblemPlusJSONResponse) VisitWatchEvaluationResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(503)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type WatchEvaluation504ApplicationProblemPlusJSONResponse struct {
+	DeadlineApplicationProblemPlusJSONResponse
+}
+
+func (response WatchEvaluation504ApplicationProblemPlusJSONResponse) VisitWatchEvaluationResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(504)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetEvaluationImageRequestObject struct {
+	Id string `json:"id"`
+	N  int    `json:"n"`
+}
+
+type GetEvaluationImageResponseObject interface {
+	VisitGetEvaluationImageResponse(w http.ResponseWriter) error
+}
+
+type GetEvaluationImage200ImagebmpResponse struct {
+	Body          io.Reader
+	ContentLength int64
+}
+
+func (response GetEvaluationImage200ImagebmpResponse) VisitGetEvaluationImageResponse(w http.ResponseWriter) error {
+
+	w.Header().Set("Content-Type", "image/bmp")
+	if response.ContentLength != 0 {
+		w.Header().Set("Content-Length", fmt.Sprint(response.ContentLength))
+	}
+	w.WriteHeader(200)
+
+	if closer, ok := response.Body.(io.ReadCloser); ok {
+		defer closer.Close()
+	}
+	_, err := io.Copy(w, response.Body)
+	return err
+}
+
+type GetEvaluationImage200ImagegifResponse struct {
+	Body          io.Reader
+	ContentLength int64
+}
+
+func (response GetEvaluationImage200ImagegifResponse) VisitGetEvaluationImageResponse(w http.ResponseWriter) error {
+
+	w.Header().Set("Content-Type", "image/gif")
+	if response.ContentLength != 0 {
+		w.Header().Set("Content-Length", fmt.Sprint(response.ContentLength))
+	}
+	w.WriteHeader(200)
+
+	if closer, ok := response.Body.(io.ReadCloser); ok {
+		defer closer.Close()
+	}
+	_, err := io.Copy(w, response.Body)
+	return err
+}
+
+type GetEvaluationImage200ImagejpegResponse struct {
+	Body          io.Reader
+	ContentLength int64
+}
+
+func (response GetEvaluationImage200ImagejpegResponse) VisitGetEvaluationImageResponse(w http.ResponseWriter) error {
+
+	w.Header().Set("Content-Type", "image/jpeg")
+	if response.ContentLength != 0 {
+		w.Header().Set("Content-Length", fmt.Sprint(response.ContentLength))
+	}
+	w.WriteHeader(200)
+
+	if closer, ok := response.Body.(io.ReadCloser); ok {
+		defer closer.Close()
+	}
+	_, err := io.Copy(w, response.Body)
+	return err
+}
+
+type GetEvaluationImage200ImagepngResponse struct {
+	Body          io.Reader
+	ContentLength int64
+}
+
+func (response GetEvaluationImage200ImagepngResponse) VisitGetEvaluationImageResponse(w http.ResponseWriter) error {
+
+	w.Header().Set("Content-Type", "image/png")
+	if response.ContentLength != 0 {
+		w.Header().Set("Content-Length", fmt.Sprint(response.ContentLength))
+	}
+	w.WriteHeader(200)
+
+	if closer, ok := response.Body.(io.ReadCloser); ok {
+		defer closer.Close()
+	}
+	_, err := io.Copy(w, response.Body)
+	return err
+}
+
+type GetEvaluationImage200ImagetiffResponse struct {
+	Body          io.Reader
+	ContentLength int64
+}
+
+func (response GetEvaluationImage200ImagetiffResponse) VisitGetEvaluationImageResponse(w http.ResponseWriter) error {
+
+	w.Header().Set("Content-Type", "image/tiff")
+	if response.ContentLength != 0 {
+		w.Header().Set("Content-Length", fmt.Sprint(response.ContentLength))
+	}
+	w.WriteHeader(200)
+
+	if closer, ok := response.Body.(io.ReadCloser); ok {
+		defer closer.Close()
+	}
+	_, err := io.Copy(w, response.Body)
+	return err
+}
+
+type GetEvaluationImage200ImagewebpResponse struct {
+	Body          io.Reader
+	ContentLength int64
+}
+
+func (response GetEvaluationImage200ImagewebpResponse) VisitGetEvaluationImageResponse(w http.ResponseWriter) error {
+
+	w.Header().Set("Content-Type", "image/webp")
+	if response.ContentLength != 0 {
+		w.Header().Set("Content-Length", fmt.Sprint(response.ContentLength))
+	}
+	w.WriteHeader(200)
+
+	if closer, ok := response.Body.(io.ReadCloser); ok {
+		defer closer.Close()
+	}
+	_, err := io.Copy(w, response.Body)
+	return err
+}
+
+type GetEvaluationImage400ApplicationProblemPlusJSONResponse struct {
+	BadRequestApplicationProblemPlusJSONResponse
+}
+
+func (response GetEvaluationImage400ApplicationProblemPlusJSONResponse) VisitGetEvaluationImageResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(400)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetEvaluationImage401ApplicationProblemPlusJSONResponse struct {
+	UnauthorizedApplicationProblemPlusJSONResponse
+}
+
+func (response GetEvaluationImage401ApplicationProblemPlusJSONResponse) VisitGetEvaluationImageResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	if response.Headers.WWWAuthenticate != nil {
+		w.Header().Set("WWW-Authenticate", fmt.Sprint(*response.Headers.WWWAuthenticate))
+	}
+	w.WriteHeader(401)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetEvaluationImage403ApplicationProblemPlusJSONResponse struct {
+	ForbiddenApplicationProblemPlusJSONResponse
+}
+
+func (response GetEvaluationImage403ApplicationProblemPlusJSONResponse) VisitGetEvaluationImageResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(403)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetEvaluationImage404ApplicationProblemPlusJSONResponse struct {
+	NotFoundApplicationProblemPlusJSONResponse
+}
+
+func (response GetEvaluationImage404ApplicationProblemPlusJSONResponse) VisitGetEvaluationImageResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(404)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetEvaluationImage409ApplicationProblemPlusJSONResponse struct {
+	ConflictApplicationProblemPlusJSONResponse
+}
+
+func (response GetEvaluationImage409ApplicationProblemPlusJSONResponse) VisitGetEvaluationImageResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(409)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetEvaluationImage413ApplicationProblemPlusJSONResponse struct {
+	TooLargeApplicationProblemPlusJSONResponse
+}
+
+func (response GetEvaluationImage413ApplicationProblemPlusJSONResponse) VisitGetEvaluationImageResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(413)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetEvaluationImage421ApplicationProblemPlusJSONResponse struct {
+	MisdirectedRequestApplicationProblemPlusJSONResponse
+}
+
+func (response GetEvaluationImage421ApplicationProblemPlusJSONResponse) VisitGetEvaluationImageResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(421)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetEvaluationImage499ApplicationProblemPlusJSONResponse struct {
+	ClientClosedRequestApplicationProblemPlusJSONResponse
+}
+
+func (response GetEvaluationImage499ApplicationProblemPlusJSONResponse) VisitGetEvaluationImageResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(499)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetEvaluationImage500ApplicationProblemPlusJSONResponse struct {
+	InternalErrorApplicationProblemPlusJSONResponse
+}
+
+func (response GetEvaluationImage500ApplicationProblemPlusJSONResponse) VisitGetEvaluationImageResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(500)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetEvaluationImage503ApplicationProblemPlusJSONResponse struct {
+	UnavailableApplicationProblemPlusJSONResponse
+}
+
+func (response GetEvaluationImage503ApplicationProblemPlusJSONResponse) VisitGetEvaluationImageResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(503)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetEvaluationImage504ApplicationProblemPlusJSONResponse struct {
+	DeadlineApplicationProblemPlusJSONResponse
+}
+
+func (response GetEvaluationImage504ApplicationProblemPlusJSONResponse) VisitGetEvaluationImageResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(504)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetEvaluationReportRequestObject struct {
+	Id     string `json:"id"`
+	Params GetEvaluationReportParams
+}
+
+type GetEvaluationReportResponseObject interface {
+	VisitGetEvaluationReportResponse(w http.ResponseWriter) error
+}
+
+type GetEvaluationReport200JSONResponse EvaluationReport
+
+func (response GetEvaluationReport200JSONResponse) VisitGetEvaluationReportResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetEvaluationReport200TexthtmlResponse struct {
+	Body          io.Reader
+	ContentLength int64
+}
+
+func (response GetEvaluationReport200TexthtmlResponse) VisitGetEvaluationReportResponse(w http.ResponseWriter) error {
+
+	w.Header().Set("Content-Type", "text/html")
+	if response.ContentLength != 0 {
+		w.Header().Set("Content-Length", fmt.Sprint(response.ContentLength))
+	}
+	w.WriteHeader(200)
+
+	if closer, ok := response.Body.(io.ReadCloser); ok {
+		defer closer.Close()
+	}
+	_, err := io.Copy(w, response.Body)
+	return err
+}
+
+type GetEvaluationReport400ApplicationProblemPlusJSONResponse struct {
+	BadRequestApplicationProblemPlusJSONResponse
+}
+
+func (response GetEvaluationReport400ApplicationProblemPlusJSONResponse) VisitGetEvaluationReportResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(400)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetEvaluationReport404ApplicationProblemPlusJSONResponse struct {
+	NotFoundApplicationProblemPlusJSONResponse
+}
+
+func (response GetEvaluationReport404ApplicationProblemPlusJSONResponse) VisitGetEvaluationReportResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(404)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetEvaluationReport421ApplicationProblemPlusJSONResponse struct {
+	MisdirectedRequestApplicationProblemPlusJSONResponse
+}
+
+func (response GetEvaluationReport421ApplicationProblemPlusJSONResponse) VisitGetEvaluationReportResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(421)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetEvaluationReport499ApplicationProblemPlusJSONResponse struct {
+	ClientClosedRequestApplicationProblemPlusJSONResponse
+}
+
+func (response GetEvaluationReport499ApplicationProblemPlusJSONResponse) VisitGetEvaluationReportResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(499)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetEvaluationReport500ApplicationProblemPlusJSONResponse struct {
+	InternalErrorApplicationProblemPlusJSONResponse
+}
+
+func (response GetEvaluationReport500ApplicationProblemPlusJSONResponse) VisitGetEvaluationReportResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(500)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetEvaluationReport503ApplicationProblemPlusJSONResponse struct {
+	UnavailableApplicationProblemPlusJSONResponse
+}
+
+func (response GetEvaluationReport503ApplicationProblemPlusJSONResponse) VisitGetEvaluationReportResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(503)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetEvaluationReport504ApplicationProblemPlusJSONResponse struct {
+	DeadlineApplicationProblemPlusJSONResponse
+}
+
+func (response GetEvaluationReport504ApplicationProblemPlusJSONResponse) VisitGetEvaluationReportResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(504)
 	_, err := buf.WriteTo(w)
 	return err
 }
@@ -6265,9 +8434,33 @@ type StrictServerInterface interface {
 	// Compare Run one image on several targets and compare them
 	// (POST /compare)
 	Compare(ctx context.Context, request CompareRequestObject) (CompareResponseObject, error)
+	// ListDataSets List the data sets
+	// (GET /datasets)
+	ListDataSets(ctx context.Context, request ListDataSetsRequestObject) (ListDataSetsResponseObject, error)
 	// Docs This contract, as a page
 	// (GET /docs)
 	Docs(ctx context.Context, request DocsRequestObject) (DocsResponseObject, error)
+	// ListEvaluations List the evaluations
+	// (GET /evaluations)
+	ListEvaluations(ctx context.Context, request ListEvaluationsRequestObject) (ListEvaluationsResponseObject, error)
+	// StartEvaluation Measure how often a model is right
+	// (POST /evaluations)
+	StartEvaluation(ctx context.Context, request StartEvaluationRequestObject) (StartEvaluationResponseObject, error)
+	// DeleteEvaluation Cancel or remove an evaluation
+	// (DELETE /evaluations/{id})
+	DeleteEvaluation(ctx context.Context, request DeleteEvaluationRequestObject) (DeleteEvaluationResponseObject, error)
+	// GetEvaluation Describe an evaluation
+	// (GET /evaluations/{id})
+	GetEvaluation(ctx context.Context, request GetEvaluationRequestObject) (GetEvaluationResponseObject, error)
+	// WatchEvaluation Watch an evaluation
+	// (GET /evaluations/{id}/events)
+	WatchEvaluation(ctx context.Context, request WatchEvaluationRequestObject) (WatchEvaluationResponseObject, error)
+	// GetEvaluationImage Look at a misclassified image
+	// (GET /evaluations/{id}/images/{n})
+	GetEvaluationImage(ctx context.Context, request GetEvaluationImageRequestObject) (GetEvaluationImageResponseObject, error)
+	// GetEvaluationReport Read what an evaluation found
+	// (GET /evaluations/{id}/report)
+	GetEvaluationReport(ctx context.Context, request GetEvaluationReportRequestObject) (GetEvaluationReportResponseObject, error)
 	// Livez Is the process alive?
 	// (GET /livez)
 	Livez(ctx context.Context, request LivezRequestObject) (LivezResponseObject, error)
@@ -6626,6 +8819,30 @@ func (sh *strictHandler) Compare(w http.ResponseWriter, r *http.Request, params 
 	}
 }
 
+// ListDataSets operation middleware
+func (sh *strictHandler) ListDataSets(w http.ResponseWriter, r *http.Request) {
+	var request ListDataSetsRequestObject
+
+	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
+		return sh.ssi.ListDataSets(ctx, request.(ListDataSetsRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "ListDataSets")
+	}
+
+	response, err := handler(r.Context(), w, r, request)
+
+	if err != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, err)
+	} else if validResponse, ok := response.(ListDataSetsResponseObject); ok {
+		if err := validResponse.VisitListDataSetsResponse(w); err != nil {
+			sh.options.ResponseErrorHandlerFunc(w, r, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
 // Docs operation middleware
 func (sh *strictHandler) Docs(w http.ResponseWriter, r *http.Request) {
 	var request DocsRequestObject
@@ -6643,6 +8860,191 @@ func (sh *strictHandler) Docs(w http.ResponseWriter, r *http.Request) {
 		sh.options.ResponseErrorHandlerFunc(w, r, err)
 	} else if validResponse, ok := response.(DocsResponseObject); ok {
 		if err := validResponse.VisitDocsResponse(w); err != nil {
+			sh.options.ResponseErrorHandlerFunc(w, r, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// ListEvaluations operation middleware
+func (sh *strictHandler) ListEvaluations(w http.ResponseWriter, r *http.Request, params ListEvaluationsParams) {
+	var request ListEvaluationsRequestObject
+
+	request.Params = params
+
+	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
+		return sh.ssi.ListEvaluations(ctx, request.(ListEvaluationsRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "ListEvaluations")
+	}
+
+	response, err := handler(r.Context(), w, r, request)
+
+	if err != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, err)
+	} else if validResponse, ok := response.(ListEvaluationsResponseObject); ok {
+		if err := validResponse.VisitListEvaluationsResponse(w); err != nil {
+			sh.options.ResponseErrorHandlerFunc(w, r, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// StartEvaluation operation middleware
+func (sh *strictHandler) StartEvaluation(w http.ResponseWriter, r *http.Request, params StartEvaluationParams) {
+	var request StartEvaluationRequestObject
+
+	request.Params = params
+
+	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
+		return sh.ssi.StartEvaluation(ctx, request.(StartEvaluationRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "StartEvaluation")
+	}
+
+	response, err := handler(r.Context(), w, r, request)
+
+	if err != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, err)
+	} else if validResponse, ok := response.(StartEvaluationResponseObject); ok {
+		if err := validResponse.VisitStartEvaluationResponse(w); err != nil {
+			sh.options.ResponseErrorHandlerFunc(w, r, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// DeleteEvaluation operation middleware
+func (sh *strictHandler) DeleteEvaluation(w http.ResponseWriter, r *http.Request, id string) {
+	var request DeleteEvaluationRequestObject
+
+	request.Id = id
+
+	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
+		return sh.ssi.DeleteEvaluation(ctx, request.(DeleteEvaluationRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "DeleteEvaluation")
+	}
+
+	response, err := handler(r.Context(), w, r, request)
+
+	if err != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, err)
+	} else if validResponse, ok := response.(DeleteEvaluationResponseObject); ok {
+		if err := validResponse.VisitDeleteEvaluationResponse(w); err != nil {
+			sh.options.ResponseErrorHandlerFunc(w, r, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// GetEvaluation operation middleware
+func (sh *strictHandler) GetEvaluation(w http.ResponseWriter, r *http.Request, id string) {
+	var request GetEvaluationRequestObject
+
+	request.Id = id
+
+	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
+		return sh.ssi.GetEvaluation(ctx, request.(GetEvaluationRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "GetEvaluation")
+	}
+
+	response, err := handler(r.Context(), w, r, request)
+
+	if err != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, err)
+	} else if validResponse, ok := response.(GetEvaluationResponseObject); ok {
+		if err := validResponse.VisitGetEvaluationResponse(w); err != nil {
+			sh.options.ResponseErrorHandlerFunc(w, r, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// WatchEvaluation operation middleware
+func (sh *strictHandler) WatchEvaluation(w http.ResponseWriter, r *http.Request, id string, params WatchEvaluationParams) {
+	var request WatchEvaluationRequestObject
+
+	request.Id = id
+	request.Params = params
+
+	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
+		return sh.ssi.WatchEvaluation(ctx, request.(WatchEvaluationRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "WatchEvaluation")
+	}
+
+	response, err := handler(r.Context(), w, r, request)
+
+	if err != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, err)
+	} else if validResponse, ok := response.(WatchEvaluationResponseObject); ok {
+		if err := validResponse.VisitWatchEvaluationResponse(w); err != nil {
+			sh.options.ResponseErrorHandlerFunc(w, r, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// GetEvaluationImage operation middleware
+func (sh *strictHandler) GetEvaluationImage(w http.ResponseWriter, r *http.Request, id string, n int) {
+	var request GetEvaluationImageRequestObject
+
+	request.Id = id
+	request.N = n
+
+	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
+		return sh.ssi.GetEvaluationImage(ctx, request.(GetEvaluationImageRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "GetEvaluationImage")
+	}
+
+	response, err := handler(r.Context(), w, r, request)
+
+	if err != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, err)
+	} else if validResponse, ok := response.(GetEvaluationImageResponseObject); ok {
+		if err := validResponse.VisitGetEvaluationImageResponse(w); err != nil {
+			sh.options.ResponseErrorHandlerFunc(w, r, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// GetEvaluationReport operation middleware
+func (sh *strictHandler) GetEvaluationReport(w http.ResponseWriter, r *http.Request, id string, params GetEvaluationReportParams) {
+	var request GetEvaluationReportRequestObject
+
+	request.Id = id
+	request.Params = params
+
+	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
+		return sh.ssi.GetEvaluationReport(ctx, request.(GetEvaluationReportRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "GetEvaluationReport")
+	}
+
+	response, err := handler(r.Context(), w, r, request)
+
+	if err != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, err)
+	} else if validResponse, ok := response.(GetEvaluationReportResponseObject); ok {
+		if err := validResponse.VisitGetEvaluationReportResponse(w); err != nil {
 			sh.options.ResponseErrorHandlerFunc(w, r, err)
 		}
 	} else if response != nil {

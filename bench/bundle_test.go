@@ -9,6 +9,8 @@ import (
 	"reflect"
 	"strings"
 	"testing"
+
+	"edgevit/jobs"
 )
 
 func example() *Bundle {
@@ -95,7 +97,7 @@ func TestBrowsersBundle(t *testing.T) {
 	if err := store.Import(b); err != nil {
 		t.Fatal(err)
 	}
-	if err := store.Import(b); !errors.Is(err, ErrExists) {
+	if err := store.Import(b); !errors.Is(err, jobs.ErrExists) {
 		t.Errorf("the same id again: %v, want ErrExists", err)
 	}
 	list, err := store.List(t.Context(), 10)

@@ -2,11 +2,9 @@ package bench
 
 import (
 	"context"
-	"crypto/rand"
-	"encoding/hex"
 	"errors"
 	"fmt"
-	mathrand "math/rand/v2"
+	"math/rand/v2"
 	"runtime"
 	"runtime/debug"
 	"slices"
@@ -17,6 +15,7 @@ import (
 	"edgevit/backend/purego/kernel"
 	"edgevit/compare"
 	"edgevit/graph"
+	"edgevit/jobs"
 	"edgevit/model"
 )
 
@@ -146,7 +145,7 @@ func Run(ctx context.Context, p Plan, models []*model.Model, o Options) (*Bundle
 		return nil, err
 	}
 	var m machine
-	b := &Bundle{Schema: Schema, ID: newID(), Origin: OriginAPI, Created: time.Now().UTC().Truncate(time.Millisecond), Plan: p, Environment: m.environment(o.Version)}
+	b := &Bundle{Schema: Schema, ID: jobs.NewID(), Origin: OriginAPI, Created: time.Now().UTC().Truncate(time.Millisecond), Plan: p, Environment: m.environment(o.Version)}
 	for i, model := range models {
 		b.Models = append(b.Models, ModelFacts{p.Models[i], model.Hash, model.Untrained, model.MACs()})
 		for t, target := range p.Targets {
@@ -231,13 +230,6 @@ func count(names []string, name string) (n int) {
 	return n
 }
 
-// newID is unique and sorts by time.
-func newID() string {
-	var random [4]byte
-	_, _ = rand.Read(random[:]) // never fails
-	return time.Now().UTC().Format("20060102-150405-") + hex.EncodeToString(random[:])
-}
-
 // run is a run in progress.
 type run struct {
 	bundle  *Bundle
@@ -278,7 +270,7 @@ func (r *run) open(ctx context.Context) error {
 		}
 		size := g.Input().Len()
 		if images[size] == nil {
-			rng := mathrand.New(mathrand.NewPCG(r.plan.seed(forInputs, 0), 0))
+			rng := rand.New(rand.NewPCG(r.plan.seed(forInputs, 0), 0))
 			x := make([]float32, max(inputs, r.plan.Batch)*size)
 			for j := range x {
 				x[j] = float32(rng.NormFloat64())

@@ -10,6 +10,8 @@ import (
 	"reflect"
 	"testing"
 	"time"
+
+	"edgevit/jobs"
 )
 
 func openStore(t *testing.T, folder string) *Store {
@@ -37,25 +39,25 @@ func TestStore(t *testing.T) {
 	}
 	other := openStore(t, folder)
 	for name, store := range map[string]*Store{"the same store": s, "another": other} {
-		if _, err := store.Begin(b.Plan); !errors.Is(err, ErrBusy) {
+		if _, err := store.Begin(b.Plan); !errors.Is(err, jobs.ErrBusy) {
 			t.Errorf("a second run of %s: %v, want ErrBusy", name, err)
 		}
 	}
-	if err := other.Delete(ctx, job.ID); !errors.Is(err, ErrBusy) {
+	if err := other.Delete(ctx, job.ID); !errors.Is(err, jobs.ErrBusy) {
 		t.Errorf("delete while it runs: %v, want ErrBusy", err)
 	}
-	if _, err := s.Export(ctx, job.ID); !errors.Is(err, ErrNotFound) {
+	if _, err := s.File(ctx, job.ID); !errors.Is(err, jobs.ErrNotFound) {
 		t.Errorf("export while it runs: %v, want ErrNotFound", err)
 	}
 	if err := job.End(b, nil); err != nil {
 		t.Fatal(err)
 	}
 	r, err := other.Get(ctx, job.ID)
-	if err != nil || r.State != Done || !reflect.DeepEqual(r.Plan, b.Plan) || !reflect.DeepEqual(r.Summary, &b.Summary) {
+	if err != nil || r.State != jobs.Done || !reflect.DeepEqual(r.Plan, b.Plan) || !reflect.DeepEqual(r.Summary, &b.Summary) {
 		t.Errorf("got %+v, %v", r, err)
 	}
 
-	for cause, want := range map[error]State{errors.New("no target could run"): Failed, context.Canceled: Cancelled, ErrInterrupted: Interrupted} {
+	for cause, want := range map[error]jobs.State{errors.New("no target could run"): jobs.Failed, context.Canceled: jobs.Cancelled, jobs.ErrInterrupted: jobs.Interrupted} {
 		job, err := s.Begin(b.Plan)
 		if err != nil {
 			t.Fatal(err)
@@ -63,12 +65,12 @@ func TestStore(t *testing.T) {
 		if err := job.End(nil, cause); err != nil {
 			t.Fatal(err)
 		}
-		if r, err := s.Get(ctx, job.ID); err != nil || r.State != want || (r.Error != "") != (want == Failed) {
+		if r, err := s.Get(ctx, job.ID); err != nil || r.State != want || (r.Error != "") != (want == jobs.Failed) {
 			t.Errorf("ended by %v: %+v, %v", cause, r, err)
 		}
 	}
 
-	file, err := s.Export(ctx, job.ID)
+	file, err := s.File(ctx, job.ID)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -76,16 +78,16 @@ func TestStore(t *testing.T) {
 	if err != nil || read.ID != job.ID {
 		t.Fatalf("exported %+v, %v", read, err)
 	}
-	if err := s.Import(read); !errors.Is(err, ErrExists) {
+	if err := s.Import(read); !errors.Is(err, jobs.ErrExists) {
 		t.Errorf("import of what is there: %v, want ErrExists", err)
 	}
 	if err := s.Delete(ctx, job.ID); err != nil {
 		t.Error(err)
 	}
-	if _, err := s.Get(ctx, job.ID); !errors.Is(err, ErrNotFound) {
+	if _, err := s.Get(ctx, job.ID); !errors.Is(err, jobs.ErrNotFound) {
 		t.Errorf("after its end: %v, want ErrNotFound", err)
 	}
-	if err := s.Delete(ctx, job.ID); !errors.Is(err, ErrNotFound) {
+	if err := s.Delete(ctx, job.ID); !errors.Is(err, jobs.ErrNotFound) {
 		t.Errorf("deleted twice: %v, want ErrNotFound", err)
 	}
 	if err := s.Import(read); err != nil {
@@ -95,7 +97,7 @@ func TestStore(t *testing.T) {
 		t.Errorf("the newest two: %+v, %v", list, err)
 	}
 	list, err := s.List(ctx, 100)
-	if err != nil || len(list) != 4 || list[3].ID != job.ID || list[3].State != Done || !list[3].Created.Equal(b.Created) {
+	if err != nil || len(list) != 4 || list[3].ID != job.ID || list[3].State != jobs.Done || !list[3].Created.Equal(b.Created) {
 		t.Errorf("listed %+v, %v; want four, the imported one last", list, err)
 	}
 }
@@ -136,10 +138,10 @@ func TestKill(t *testing.T) {
 	if err != nil || line != "running\n" {
 		t.Errorf("the child says %q, %v", line, err)
 	}
-	if _, err := s.Begin(example().Plan); !errors.Is(err, ErrBusy) {
+	if _, err := s.Begin(example().Plan); !errors.Is(err, jobs.ErrBusy) {
 		t.Errorf("beside another process: %v, want ErrBusy", err)
 	}
-	if list, err := s.List(t.Context(), 100); err != nil || len(list) != 2 || list[0].State != Running {
+	if list, err := s.List(t.Context(), 100); err != nil || len(list) != 2 || list[0].State != jobs.Running {
 		t.Errorf("beside another process: %+v, %v", list, err)
 	}
 	if err := child.Process.Kill(); err != nil {
@@ -147,10 +149,10 @@ func TestKill(t *testing.T) {
 	}
 	_ = child.Wait() // it was killed
 	list, err := s.List(t.Context(), 100)
-	if err != nil || len(list) != 2 || list[0].State != Interrupted || list[1].State != Done || list[1].Summary == nil {
+	if err != nil || len(list) != 2 || list[0].State != jobs.Interrupted || list[1].State != jobs.Done || list[1].Summary == nil {
 		t.Fatalf("after the kill: %+v, %v; want interrupted, done", list, err)
 	}
-	file, err := s.Export(t.Context(), list[1].ID)
+	file, err := s.File(t.Context(), list[1].ID)
 	if err == nil {
 		_, err = ReadBundle(bytes.NewReader(file))
 	}
@@ -163,16 +165,5 @@ func TestKill(t *testing.T) {
 	}
 	if err := job.End(nil, context.Canceled); err != nil {
 		t.Error(err)
-	}
-}
-
-func TestNewerStore(t *testing.T) {
-	folder := t.TempDir()
-	s := openStore(t, folder)
-	if _, err := s.db.Exec("PRAGMA user_version = 9"); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := OpenStore(folder); err == nil {
-		t.Error("opened a database of version 9")
 	}
 }

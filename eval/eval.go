@@ -11,6 +11,7 @@ package eval
 
 import (
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io"
@@ -47,8 +48,17 @@ type Options struct {
 	// Journal is a file to keep results in as they come. What it holds already
 	// is not run again; it must be of the same model and options.
 	Journal string
-	// Progress is called after every image.
+	// Progress is called at the beginning, with what the journal holds, and after
+	// every image.
 	Progress func(done, total int)
+	// Hold waits for as many CPU threads of the program, which others use too,
+	// before an image is decoded (one) and before every inference, and returns
+	// what gives them back; nil: nothing is waited for. The time of an inference
+	// begins after it.
+	Hold func(ctx context.Context, threads int) (release func(), err error)
+	// Disturbances counts the requests that the program has served; the report
+	// says by how many it has grown.
+	Disturbances func() int64
 }
 
 // topK is how many of the best classes are looked at.
@@ -56,9 +66,10 @@ const topK = 5
 
 // outcome is what a target made of an image.
 type outcome struct {
-	// Top are the best classes, the best first.
-	Top []int   `json:"top,omitempty"`
-	MS  float64 `json:"ms"`
+	// Top are the best classes, the best first; Probability is the best one's.
+	Top         []int   `json:"top,omitempty"`
+	Probability float64 `json:"probability,omitempty"`
+	MS          float64 `json:"ms"`
 	// Error says why there are none.
 	Error string `json:"error,omitempty"`
 }
@@ -92,6 +103,8 @@ type result struct {
 type record struct {
 	Image string `json:"image"`
 	Class int    `json:"class"`
+	// SHA256 is the sum of the file that was decoded.
+	SHA256 string `json:"sha256,omitempty"`
 	// Error says why it could not be decoded.
 	Error string `json:"error,omitempty"`
 	// Runs are in the order of the variants.
@@ -117,6 +130,12 @@ func Run(ctx context.Context, m *model.Model, set Set, o Options) (*Report, erro
 	}
 	if o.Threads == 0 {
 		o.Threads = backend.DefaultThreads()
+	}
+	if o.Hold == nil {
+		o.Hold = func(context.Context, int) (func(), error) { return func() {}, nil }
+	}
+	if o.Disturbances == nil {
+		o.Disturbances = func() int64 { return 0 }
 	}
 	if o.Decoders == 0 {
 		o.Decoders = min(runtime.NumCPU(), 4)
@@ -161,10 +180,13 @@ func Run(ctx context.Context, m *model.Model, set Set, o Options) (*Report, erro
 		return nil, err
 	}
 	defer j.close()
+	served := o.Disturbances()
 	if err := e.run(ctx, set, j); err != nil {
 		return nil, err
 	}
-	return e.report(set, targets, j.done), nil
+	r := e.report(set, targets, j.done)
+	r.Disturbances = o.Disturbances() - served
+	return r, nil
 }
 
 type evaluation struct {
@@ -185,6 +207,11 @@ func (e *evaluation) run(ctx context.Context, set Set, j *journal) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	done := len(set.Images) - len(todo)
+	progress := e.options.Progress
+	if progress == nil {
+		progress = func(int, int) {}
+	}
+	progress(done, len(set.Images))
 	for d := range e.decode(ctx, todo) {
 		r, err := e.infer(ctx, <-d)
 		if err != nil {
@@ -194,9 +221,7 @@ func (e *evaluation) run(ctx context.Context, set Set, j *journal) error {
 			return err
 		}
 		done++
-		if e.options.Progress != nil {
-			e.options.Progress(done, len(set.Images))
-		}
+		progress(done, len(set.Images))
 	}
 	return ctx.Err()
 }
@@ -204,6 +229,7 @@ func (e *evaluation) run(ctx context.Context, set Set, j *journal) error {
 // prepared are the inputs of an image by variant.
 type prepared struct {
 	image  Image
+	sum    string      // of the file, SHA-256 in hex
 	inputs [][]float32 // nil where equal to the first
 	err    error
 }
@@ -229,11 +255,18 @@ func (e *evaluation) decode(ctx context.Context, images []Image) <-chan chan pre
 
 func (e *evaluation) prepare(ctx context.Context, image Image) prepared {
 	p := prepared{image: image}
+	release, err := e.options.Hold(ctx, 1)
+	if err != nil {
+		p.err = err
+		return p
+	}
+	defer release()
 	data, err := read(image.File, e.options.Limits.Bytes)
 	if err != nil {
 		p.err = err
 		return p
 	}
+	p.sum = Sum(data)
 	im, err := preprocess.Decode(ctx, data, e.options.Limits)
 	if err != nil {
 		p.err = err
@@ -252,6 +285,10 @@ func (e *evaluation) prepare(ctx context.Context, image Image) prepared {
 	return p
 }
 
+// Sum is the SHA-256 of an image file in hexadecimal digits, by which a report
+// names it.
+func Sum(file []byte) string { return fmt.Sprintf("%x", sha256.Sum256(file)) }
+
 // read is the file of at most limit bytes. The error has no path: the report
 // names the image.
 func read(path string, limit int64) ([]byte, error) {
@@ -260,6 +297,10 @@ func read(path string, limit int64) ([]byte, error) {
 		return nil, errors.Unwrap(err)
 	}
 	defer f.Close()
+	return readAll(f, limit)
+}
+
+func readAll(f *os.File, limit int64) ([]byte, error) {
 	data, err := io.ReadAll(io.LimitReader(f, limit+1))
 	if err != nil {
 		return nil, errors.Unwrap(err)
@@ -281,6 +322,7 @@ func (e *evaluation) infer(ctx context.Context, p prepared) (record, error) {
 		r.Error = p.err.Error()
 		return r, nil
 	}
+	r.SHA256 = p.sum
 	for _, input := range p.inputs {
 		if input == nil {
 			same := r.Runs[0]
@@ -292,9 +334,7 @@ func (e *evaluation) infer(ctx context.Context, p prepared) (record, error) {
 		logits := make([][]float32, len(e.open)) // nil where there are none
 		for i, c := range e.open {
 			l := make([]float32, e.model.Config.Classes)
-			begin := time.Now()
-			err := c.classifier.Run(ctx, input, l)
-			took := time.Since(begin)
+			took, err := e.classify(ctx, c, input, l)
 			if ctx.Err() != nil {
 				return r, ctx.Err()
 			}
@@ -307,8 +347,11 @@ func (e *evaluation) infer(ctx context.Context, p prepared) (record, error) {
 			}
 			logits[i] = l
 			top := outcome{MS: float64(took.Microseconds()) / 1000}
-			for _, p := range e.model.Top(l, topK) {
+			for i, p := range e.model.Top(l, topK) {
 				top.Top = append(top.Top, p.Index)
+				if i == 0 {
+					top.Probability = p.Probability
+				}
 			}
 			out.Targets = append(out.Targets, top)
 		}
@@ -325,6 +368,18 @@ func (e *evaluation) infer(ctx context.Context, p prepared) (record, error) {
 		r.Runs = append(r.Runs, out)
 	}
 	return r, nil
+}
+
+// classify runs one target on one input, and says how long that took.
+func (e *evaluation) classify(ctx context.Context, c contestant, input, logits []float32) (time.Duration, error) {
+	release, err := e.options.Hold(ctx, c.classifier.Threads())
+	if err != nil {
+		return 0, err
+	}
+	defer release()
+	begin := time.Now()
+	err = c.classifier.Run(ctx, input, logits)
+	return time.Since(begin), err
 }
 
 func finite(logits []float32) error {

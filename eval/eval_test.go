@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"edgevit/backend"
@@ -20,6 +21,7 @@ import (
 	"edgevit/graph"
 	"edgevit/model"
 	"edgevit/model/demo"
+	"edgevit/preprocess"
 )
 
 func demoModel(t *testing.T) *model.Model {
@@ -101,7 +103,7 @@ func TestOpen(t *testing.T) {
 		}
 		set, err := Open(filepath.Join(dir, row.data), truth, m)
 		if row.err != "" {
-			if err == nil || !strings.Contains(err.Error(), row.err) || !errors.Is(err, ErrSet) && !errors.Is(err, os.ErrNotExist) {
+			if err == nil || !strings.Contains(err.Error(), row.err) || !errors.Is(err, ErrSet) {
 				t.Errorf("%s: %v, want %q", row.name, err, row.err)
 			}
 			continue
@@ -119,6 +121,62 @@ func TestOpen(t *testing.T) {
 		if row.name == "folders" && set.Ignored != 2 {
 			t.Errorf("%d files ignored, want 2", set.Ignored)
 		}
+	}
+}
+
+func TestSurvey(t *testing.T) {
+	dir := t.TempDir()
+	write(t, dir, map[string]string{
+		"set/cat/b.png": "", "set/cat/deep/a.JPEG": "", "set/lion/c.webp": "", "set/empty/notes.txt": "", "set/readme": "",
+		"set.csv": "path,label\nset/cat/b.png,cat\nset/lion/c.webp,lion\nset/cat/deep/a.JPEG,cat\n", "bad.csv": "a.png\n", "none/cat/notes.txt": "",
+	})
+	for _, row := range []struct {
+		data string
+		want Facts
+		err  string
+	}{
+		{"set", Facts{3, 2, 2}, ""},
+		{"set.csv", Facts{3, 2, 0}, ""},
+		{"bad.csv", Facts{}, "want path,label"},
+		{"none", Facts{}, "no image"},
+		{"nowhere", Facts{}, "nowhere"},
+	} {
+		got, err := Survey(filepath.Join(dir, row.data))
+		if got != row.want || (err == nil) != (row.err == "") || err != nil && !strings.Contains(err.Error(), row.err) {
+			t.Errorf("%s: %+v, %v; want %+v, %q", row.data, got, err, row.want, row.err)
+		}
+	}
+}
+
+func TestReadImage(t *testing.T) {
+	dir := t.TempDir()
+	write(t, dir, map[string]string{"set/cat/a.png": "picture", "set.csv": "", "secret.png": "secret"})
+	for link, to := range map[string]string{"set/cat/out.png": "../../secret.png", "set/cat/in.png": "a.png", "set/folder": "../"} {
+		if err := os.Symlink(to, filepath.Join(dir, link)); err != nil {
+			t.Skipf("no links here: %v", err)
+		}
+	}
+	for _, row := range []struct{ data, path, want string }{
+		{"set", "cat/a.png", "picture"},
+		{"set", "cat/in.png", "picture"},
+		{"set.csv", "set/cat/a.png", "picture"},
+		{"set", "cat/out.png", ""},
+		{"set", "folder/secret.png", ""},
+		{"set", "../secret.png", ""},
+		{"set", "cat/../../secret.png", ""},
+		{"set", filepath.Join(dir, "secret.png"), ""},
+		{"set", "cat", ""},
+		{"set", "cat/gone.png", ""},
+		{"set", "", ""},
+		{"nowhere", "cat/a.png", ""},
+	} {
+		got, err := ReadImage(filepath.Join(dir, row.data), row.path, 7)
+		if string(got) != row.want || (err == nil) != (row.want != "") || err != nil && strings.Contains(err.Error(), dir) {
+			t.Errorf("%s of %s: %q, %v, want %q", row.path, row.data, got, err, row.want)
+		}
+	}
+	if _, err := ReadImage(filepath.Join(dir, "set"), "cat/a.png", 6); !errors.Is(err, preprocess.ErrTooLarge) {
+		t.Errorf("7 bytes where 6 may be: %v", err)
 	}
 }
 
@@ -191,12 +249,27 @@ func TestRun(t *testing.T) {
 	m := demoModel(t)
 	set := photographs(t, m)
 	last := 0
+	var held, released atomic.Int64
 	r, err := Run(t.Context(), m, set, Options{
 		Targets: []string{"purego", "purego:int8"}, Preprocess: []string{"no-antialias", "center-squash"}, Threads: 1,
 		Progress: func(done, total int) { last = done },
+		Hold: func(_ context.Context, threads int) (func(), error) {
+			held.Add(int64(threads))
+			return func() { released.Add(int64(threads)) }, nil
+		},
+		Disturbances: func() int64 { return 7 + held.Load() },
 	})
 	if err != nil {
 		t.Fatal(err)
+	}
+	// One for each of 4 files, one for each of 2 targets on 3 + 2 inputs.
+	if held.Load() != 14 || released.Load() != 14 || r.Disturbances != 14 {
+		t.Errorf("held %d times, released %d, %d disturbances; want 14 of each", held.Load(), released.Load(), r.Disturbances)
+	}
+	for _, w := range r.Misclassified {
+		if len(w.SHA256) != 64 || w.Probability <= 0 || w.Probability > 1 {
+			t.Errorf("misclassified %+v", w)
+		}
 	}
 	if r.Images != 4 || r.Evaluated != 3 || last != 4 || len(r.Failures) != 1 || r.Failures[0].Path != "dog/damaged.png" || r.Complete() {
 		t.Errorf("%d of %d images, failures %v, progress %d", r.Evaluated, r.Images, r.Failures, last)
@@ -265,7 +338,7 @@ func TestFaults(t *testing.T) {
 	if r.Targets[1].Error == "" || len(one) != 1 || len(one[0].Failures) != 1 || !strings.Contains(one[0].Failures[0].Error, "NaN") || one[0].Top1.Count != 2 || one[0].Top1.Of != 3 {
 		t.Errorf("%+v, %+v", r.Targets, one)
 	}
-	if w := r.Misclassified; len(w) != 1 || w[0] != (Misclassified{"dog/large.png", "dog", "", false}) || len(r.Confusions) != 0 {
+	if w := r.Misclassified; len(w) != 1 || w[0] != (Misclassified{"dog/large.png", Sum([]byte(picture(t, 150, 2))), "dog", "", 0, false}) || len(r.Confusions) != 0 {
 		t.Errorf("misclassified %+v, confusions %+v", w, r.Confusions)
 	}
 	if _, err := Run(t.Context(), m, set, Options{Registry: &registry, Targets: []string{"faulty:gpu"}}); !errors.Is(err, backend.ErrUnavailable) {
@@ -318,7 +391,7 @@ func TestJournal(t *testing.T) {
 	}
 	a, _ := json.Marshal(first)
 	b, _ := json.Marshal(again)
-	if runs != 3 || !bytes.Equal(a, b) || !slices.Equal(calls, [][2]int{{4, 4}}) { // the damaged one is tried again
+	if runs != 3 || !bytes.Equal(a, b) || !slices.Equal(calls, [][2]int{{3, 4}, {4, 4}}) { // the damaged one is tried again
 		t.Errorf("%d runs, progress %v, the report\n%s\nis not\n%s", runs, calls, b, a)
 	}
 
@@ -336,11 +409,12 @@ func TestJournal(t *testing.T) {
 		{"another preprocessing", strings.Replace(string(good), `"size":64`, `"size":32`, 1), "preprocessing"},
 		{"other threads", strings.Replace(string(good), `"threads":1`, `"threads":2`, 1), "threads"},
 		{"other data", strings.Replace(string(good), `"data":"`, `"data":"/other`, 1), "data"},
-		{"another form", strings.Replace(string(good), `"journal":1`, `"journal":2`, 1), "form"},
+		{"another form", strings.Replace(string(good), `"journal":2`, `"journal":1`, 1), "form"},
 		{"another file", "photographs\n", "not a journal"},
 		{"another file of one line", "photographs", "not a journal"},
 		{"a class that is not there", strings.Replace(string(good), `"top":[3`, `"top":[30`, 1), "class 30 of 10"},
 		{"a line that is no JSON", strings.Replace(string(good), `{"image"`, `"image"`, 1), "line 2"},
+		{"a probability above 1", strings.Replace(string(good), `"probability":0`, `"probability":7`, 1), "probability"},
 		{"too few targets", strings.Replace(string(good), `"targets":[{`, `"targets":[],"x":[{`, 1), "0 targets"},
 	} {
 		if err := os.WriteFile(file, []byte(row.text), 0o644); err != nil {

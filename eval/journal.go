@@ -15,7 +15,7 @@ import (
 var ErrJournal = errors.New("journal")
 
 // journalForm is the version of a journal's form.
-const journalForm = 1
+const journalForm = 2
 
 // head is the first line of a journal. What it says must be the same when a run
 // is resumed.
@@ -145,6 +145,9 @@ func (r record) check(run head, classes int) error {
 				if c < 0 || c >= classes {
 					return fmt.Errorf("class %d of %d", c, classes)
 				}
+			}
+			if o.Probability < 0 || o.Probability > 1 {
+				return fmt.Errorf("a probability of %v", o.Probability)
 			}
 			if (o.Error == "") != (len(o.Top) == min(topK, classes)) {
 				return fmt.Errorf("%d best classes, error %q", len(o.Top), o.Error)

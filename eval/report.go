@@ -20,6 +20,9 @@ type Report struct {
 	Data      string `json:"data"`
 	Classes   int    `json:"classes"`
 	Threads   int    `json:"threads"`
+	// Disturbances is the number of requests that the program served meanwhile,
+	// beside which the times were taken.
+	Disturbances int64 `json:"disturbances,omitempty"`
 	// Images is the size of the set, Evaluated how many of them could be
 	// decoded. Every share is one of Evaluated.
 	Images    int `json:"images"`
@@ -134,9 +137,13 @@ type Differing struct {
 // Misclassified is an image with its class and the one that was named, empty
 // where the target failed.
 type Misclassified struct {
-	Path  string `json:"path"`
-	Class string `json:"class"`
-	Named string `json:"named"`
+	Path string `json:"path"`
+	// SHA256 is the Sum of its file.
+	SHA256 string `json:"sha256"`
+	Class  string `json:"class"`
+	Named  string `json:"named"`
+	// Probability is that of Named.
+	Probability float64 `json:"probability"`
 	// Top5 says that its class is among the best five.
 	Top5 bool `json:"in_top5"`
 }
@@ -192,7 +199,7 @@ func (e *evaluation) report(set Set, targets []TargetStatus, done map[string]rec
 		if o.best() == one.Class {
 			continue
 		}
-		w := Misclassified{one.Image, m.Label(one.Class), label(m, o), slices.Contains(o.Top, one.Class)}
+		w := Misclassified{one.Image, one.SHA256, m.Label(one.Class), label(m, o), o.Probability, slices.Contains(o.Top, one.Class)}
 		r.Misclassified = append(r.Misclassified, w)
 		if w.Named != "" {
 			counts[Confusion{Class: w.Class, Named: w.Named}]++

@@ -14,8 +14,8 @@ import (
 	"edgevit/preprocess"
 )
 
-// ErrSet is the error of a data set that cannot be read: its findings are in
-// the message.
+// ErrSet is the error of a data set that cannot be read. Its message is "data
+// set", what Open was given, a colon and the findings.
 var ErrSet = errors.New("data set")
 
 // Image is a file with the class of what it shows.
@@ -48,32 +48,100 @@ type Set struct {
 //
 // A class is a label of the model, if need be regardless of case, or else an
 // index from 0. Files whose names begin with a dot are left out. The error is
-// ErrSet, or the system's.
+// ErrSet.
 func Open(data, truth string, m *model.Model) (Set, error) {
+	return open(data, truth, namesOf(m).class)
+}
+
+// Facts are what is to be said of a data set before a model is chosen.
+type Facts struct {
+	Images, Classes int
+	// Ignored is that of a Set.
+	Ignored int
+}
+
+// Survey counts the images and classes of a data set, whatever these are
+// called. The error is Open's.
+func Survey(data string) (Facts, error) {
+	seen := map[string]int{}
+	set, err := open(data, "", func(name string) (int, error) {
+		if _, ok := seen[name]; !ok {
+			seen[name] = len(seen)
+		}
+		return seen[name], nil
+	})
+	if err != nil {
+		return Facts{}, err
+	}
+	classes := map[int]bool{} // a folder without an image is none
+	for _, im := range set.Images {
+		classes[im.Class] = true
+	}
+	return Facts{len(set.Images), len(classes), set.Ignored}, nil
+}
+
+// ReadImage reads the image that a report on data calls path, of at most limit
+// bytes. Nothing outside the folder of the data set is read, whatever path says
+// and wherever links lead. The error, which names no path, is ErrTooLarge of
+// preprocess or says why there is no such file.
+func ReadImage(data, path string, limit int64) ([]byte, error) {
 	info, err := os.Stat(data)
 	if err != nil {
-		return Set{}, err
+		return nil, errors.Unwrap(err)
 	}
-	r := reader{set: Set{Data: data}, names: namesOf(m)}
-	switch {
-	case info.IsDir() && truth != "":
-		err = r.truth(data, truth)
-	case truth != "":
-		err = fmt.Errorf("%w: a file of classes goes with a folder of images; %s is none", ErrSet, data)
-	case info.IsDir():
-		err = r.folders(data)
-	case strings.EqualFold(filepath.Ext(data), ".csv"):
-		err = r.csv(data)
-	default:
-		err = fmt.Errorf("%w: %s is neither a folder nor a .csv file", ErrSet, data)
+	if !info.IsDir() {
+		data = filepath.Dir(data)
 	}
+	root, err := os.OpenRoot(data)
+	if err != nil {
+		return nil, errors.Unwrap(err)
+	}
+	defer root.Close()
+	// Before it is opened, since opening a pipe waits.
+	if info, err = root.Stat(filepath.FromSlash(path)); err != nil {
+		return nil, errors.Unwrap(err)
+	}
+	if !info.Mode().IsRegular() {
+		return nil, errors.New("no regular file")
+	}
+	f, err := root.Open(filepath.FromSlash(path))
+	if err != nil {
+		return nil, errors.Unwrap(err)
+	}
+	defer f.Close()
+	return readAll(f, limit)
+}
+
+// open reads a data set whose classes have indices by name.
+func open(data, truth string, class func(name string) (int, error)) (Set, error) {
+	r := reader{set: Set{Data: data}, class: class}
+	err := r.read(data, truth)
 	if err == nil {
 		err = r.finish()
 	}
 	if err != nil {
-		return Set{}, err
+		return Set{}, fmt.Errorf("%w %s: %w", ErrSet, data, err)
 	}
 	return r.set, nil
+}
+
+// read takes in what is in the set.
+func (r *reader) read(data, truth string) error {
+	info, err := os.Stat(data)
+	if err != nil {
+		return errors.Unwrap(err)
+	}
+	switch {
+	case info.IsDir() && truth != "":
+		return r.truth(data, truth)
+	case truth != "":
+		return errors.New("a file of classes goes with a folder of images, which this is not")
+	case info.IsDir():
+		return r.folders(data)
+	case strings.EqualFold(filepath.Ext(data), ".csv"):
+		return r.csv(data)
+	}
+	return errors.New("neither a folder nor a .csv file")
 }
 
 // Spread leaves n images, as evenly spread as can be, so that every class of a
@@ -137,7 +205,7 @@ func (n names) class(name string) (int, error) {
 
 type reader struct {
 	set      Set
-	names    names
+	class    func(name string) (int, error)
 	findings []string
 }
 
@@ -145,7 +213,7 @@ type reader struct {
 const maxFindings = 10
 
 func (r *reader) add(path, file, class, where string) {
-	i, err := r.names.class(class)
+	i, err := r.class(class)
 	if err != nil {
 		r.findings = append(r.findings, where+": "+err.Error())
 		return
@@ -159,15 +227,15 @@ func (r *reader) finish() error {
 		if n > len(told) {
 			told = append(told, fmt.Sprintf("and %d more", n-len(told)))
 		}
-		return fmt.Errorf("%w %s: %s", ErrSet, r.set.Data, strings.Join(told, "; "))
+		return errors.New(strings.Join(told, "; "))
 	}
 	if len(r.set.Images) == 0 {
-		return fmt.Errorf("%w: no image in %s", ErrSet, r.set.Data)
+		return errors.New("no image in it")
 	}
 	seen := map[string]bool{}
 	for _, im := range r.set.Images {
 		if seen[im.Path] {
-			return fmt.Errorf("%w %s: %s is there twice", ErrSet, r.set.Data, im.Path)
+			return fmt.Errorf("%s is there twice", im.Path)
 		}
 		seen[im.Path] = true
 	}
@@ -190,7 +258,7 @@ func (r *reader) folders(dir string) error {
 			r.set.Ignored++
 			continue
 		}
-		if _, err := r.names.class(e.Name()); err != nil {
+		if _, err := r.class(e.Name()); err != nil {
 			r.findings = append(r.findings, "folder "+e.Name()+": "+err.Error())
 			continue
 		}
@@ -239,7 +307,7 @@ func (r *reader) csv(path string) error {
 			return nil
 		}
 		if err != nil {
-			return fmt.Errorf("%w %s: want path,label: %w", ErrSet, path, err)
+			return fmt.Errorf("want path,label: %w", err)
 		}
 		if first && strings.TrimPrefix(row[0], "\ufeff") == "path" && row[1] == "label" {
 			continue
@@ -281,7 +349,7 @@ func (r *reader) truth(dir, truth string) error {
 		}
 	}
 	if len(lines) != len(files) {
-		return fmt.Errorf("%w: %s has %d lines, %s has %d images", ErrSet, truth, len(lines), dir, len(files))
+		return fmt.Errorf("%s has %d lines for %d images", truth, len(lines), len(files))
 	}
 	for i, line := range lines {
 		r.add(files[i], filepath.Join(dir, files[i]), line, fmt.Sprintf("%s, line %d", truth, i+1))

@@ -23,7 +23,7 @@ type admission struct {
 	queue   int           // most that may wait in a lane
 	maxWait time.Duration // longest that one may be expected to wait
 
-	taken atomic.Int64 // how often there were tokens for something else than a benchmark or profile
+	taken atomic.Int64 // how often there were tokens for something else than what the measured lane is for
 	// refused counts what was turned away, by reason.
 	refusedCount, refusedWait atomic.Int64
 
@@ -32,7 +32,7 @@ type admission struct {
 	waiting  int     // in all lanes
 	clock    float64 // virtual time: what the lane served last had had of the CPU
 	lanes    []*lane // those in which something waits
-	measured lane    // of benchmarks and profiles
+	measured lane    // of benchmarks, evaluations and profiles
 }
 
 // lane is the queue of one session. It is under its admission's mu.
@@ -68,7 +68,7 @@ func (o *overload) Unwrap() error { return errQueueFull }
 const recent = 1. / 8
 
 func newAdmission(size, queue int, maxWait time.Duration) *admission {
-	return &admission{size: size, queue: queue, maxWait: maxWait, free: size, measured: lane{name: "a benchmark or profile"}}
+	return &admission{size: size, queue: queue, maxWait: maxWait, free: size, measured: lane{name: "a profile"}}
 }
 
 // check reports errQueueFull where a request could not wait in the lane now, so
@@ -137,7 +137,13 @@ func (a *admission) acquireAnyway(ctx context.Context, l *lane, threads int) (re
 // all takes every token for a benchmark and returns the function that gives
 // them back.
 func (a *admission) all(ctx context.Context) (release func(), err error) {
-	return a.acquireAnyway(ctx, &a.measured, a.size)
+	return a.some(ctx, a.size)
+}
+
+// some takes the tokens of a step of a benchmark or evaluation, and returns the
+// function that gives them back. Nobody is refused for its sake.
+func (a *admission) some(ctx context.Context, threads int) (release func(), err error) {
+	return a.acquireAnyway(ctx, &a.measured, threads)
 }
 
 // enter waits for tokens. The caller holds mu, which enter gives back.

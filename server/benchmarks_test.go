@@ -18,6 +18,7 @@ import (
 
 	"edgevit/api"
 	"edgevit/bench"
+	"edgevit/jobs"
 )
 
 // short is the query of a run that takes no time.
@@ -46,7 +47,13 @@ func (s *testServer) send(t testing.TB, method, path string, body []byte) *http.
 // start begins a run and returns its path.
 func (s *testServer) start(t testing.TB, query string) string {
 	t.Helper()
-	resp := s.send(t, http.MethodPost, "/benchmarks?"+query, nil)
+	return s.begin(t, "/benchmarks?"+query)
+}
+
+// begin starts a long job and returns its path.
+func (s *testServer) begin(t testing.TB, path string) string {
+	t.Helper()
+	resp := s.send(t, http.MethodPost, path, nil)
 	if resp.StatusCode != http.StatusAccepted {
 		t.Fatalf("%d %s", resp.StatusCode, read(t, resp))
 	}
@@ -58,7 +65,7 @@ func (s *testServer) state(t testing.TB, path string) api.Benchmark {
 	return decode[api.Benchmark](t, s.get(t, path))
 }
 
-func (s *testServer) await(t testing.TB, path string, want bench.State) api.Benchmark {
+func (s *testServer) await(t testing.TB, path string, want jobs.State) api.Benchmark {
 	t.Helper()
 	eventually(t, string(want), func() bool { return string(s.state(t, path).State) == string(want) })
 	return s.state(t, path)
@@ -68,7 +75,7 @@ func TestBenchmark(t *testing.T) {
 	s := newBenchServer(t, &fake{}, nil)
 	path := s.start(t, short)
 	events := string(read(t, s.get(t, path+"/events"))) // to the end
-	got := s.await(t, path, bench.Done)
+	got := s.await(t, path, jobs.Done)
 	if got.Summary == nil || len(got.Summary.Subjects) != 2 || got.Summary.Subjects[1].Label != "fake #2" || got.Summary.Subjects[1].Samples < 36 || got.Plan.Models[0] != "demo" || got.Plan.Seed != 3 || got.Progress != nil {
 		t.Errorf("%+v", got)
 	}
@@ -192,7 +199,7 @@ func TestBenchmarkBesideRequests(t *testing.T) {
 	if resp := s.post(t, "", jpegFile(t)); resp.StatusCode != 200 {
 		t.Errorf("a request meanwhile: %d %s", resp.StatusCode, read(t, resp))
 	}
-	got := s.await(t, path, bench.Done)
+	got := s.await(t, path, jobs.Done)
 	disturbed := false
 	for _, f := range got.Summary.Findings {
 		disturbed = disturbed || f.Rule == "disturbed" && f.Invalid
@@ -211,7 +218,7 @@ func TestBenchmarkCancelled(t *testing.T) {
 	if resp := s.send(t, http.MethodDelete, path, nil); resp.StatusCode != 202 {
 		t.Errorf("cancel: %d %s", resp.StatusCode, read(t, resp))
 	}
-	s.await(t, path, bench.Cancelled)
+	s.await(t, path, jobs.Cancelled)
 	if resp := s.get(t, path+"/bundle"); resp.StatusCode != 404 {
 		t.Errorf("its bundle: %d", resp.StatusCode)
 	}
@@ -227,7 +234,7 @@ func TestBenchmarkFails(t *testing.T) {
 	f.open = func() error { return errors.New("the device is lost") }
 	f.mu.Unlock()
 	path := s.start(t, short)
-	got := s.await(t, path, bench.Failed)
+	got := s.await(t, path, jobs.Failed)
 	if !strings.Contains(value(got.Error), "the device is lost") {
 		t.Errorf("%+v", got)
 	}
@@ -240,12 +247,12 @@ func TestBenchmarkSurvives(t *testing.T) {
 	same := func(c *Config) { c.Data = data }
 	s := newBenchServer(t, slow(), same)
 	done := s.start(t, short)
-	s.await(t, done, bench.Done)
+	s.await(t, done, jobs.Done)
 	cut := s.start(t, "targets=fake&min_duration_ms=60000&threads=1")
 	s.Close()
 	s = newBenchServer(t, &fake{}, same)
-	s.await(t, done, bench.Done)
-	s.await(t, cut, bench.Interrupted)
+	s.await(t, done, jobs.Done)
+	s.await(t, cut, jobs.Interrupted)
 }
 
 // TestBenchmarkEvents comes late, leaves and comes back.

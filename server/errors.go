@@ -13,6 +13,8 @@ import (
 	"edgevit/api"
 	"edgevit/backend"
 	"edgevit/bench"
+	"edgevit/eval"
+	"edgevit/jobs"
 	"edgevit/oip"
 	"edgevit/preprocess"
 )
@@ -35,6 +37,9 @@ var (
 	errBuiltIn         = errors.New("built-in model")
 	errStorage         = errors.New("models folder not writable")
 	errNoRuns          = errors.New("no store of runs")
+	errUnknownDataSet  = errors.New("unknown data set")
+	errImageGone       = errors.New("image gone")
+	errImageChanged    = errors.New("image changed")
 	errNoTraces        = errors.New("no traces")
 	errNoProfiles      = errors.New("no profiles")
 	errContentEncoding = errors.New("unsupported content encoding")
@@ -83,10 +88,10 @@ var problems = []problem{
 		"Send the request from a page that this server serves, or from a program that is not a browser."},
 
 	{errChangesDisabled, "changes-disabled", http.StatusForbidden, "Changes are switched off",
-		"The request would change the models folder or the runs of benchmarks, and this server was started without a token, so that it takes no changes from anybody.",
+		"The request would change the models folder, or the benchmarks and evaluations, or see pictures of a data set, and this server was started without a token, so that it takes no changes from anybody.",
 		"Start the server with --token-file FILE, a file that holds a token of at least 16 characters; where there is none, it is made."},
 	{errToken, "token-required", http.StatusUnauthorized, "Token required",
-		"The request would change the models folder or the runs of benchmarks, and does not bear this server's token.",
+		"The request would change the models folder, or the benchmarks and evaluations, or see pictures of a data set, and does not bear this server's token.",
 		"Send the token in the file that the server was started with: -H \"Authorization: Bearer $(cat token)\"."},
 
 	{errNotFound, "not-found", http.StatusNotFound, "Not found",
@@ -133,20 +138,32 @@ var problems = []problem{
 	{bench.ErrPlan, "invalid-plan", http.StatusBadRequest, "Invalid benchmark plan",
 		"The benchmark cannot be carried out as it was asked for: a number is out of range, or does not belong to the scenario.",
 		"See /docs for the operation's parameters. rate and bound_ms are for the server scenario, batch is for offline."},
-	{bench.ErrBusy, "benchmark-running", http.StatusConflict, "A benchmark is running",
-		"One benchmark at a time holds the machine, whether this server or another program started it.",
-		"Wait until it ends, which GET /benchmarks tells, or cancel it with DELETE /benchmarks/ID."},
-	{bench.ErrNotFound, "unknown-run", http.StatusNotFound, "Unknown run",
-		"There is no benchmark of this id, or it has no bundle because it did not end well.",
-		"Use an id that GET /benchmarks lists; a bundle there is for those that are done."},
-	{bench.ErrExists, "run-exists", http.StatusConflict, "Run exists",
+	{jobs.ErrBusy, "job-running", http.StatusConflict, "A long job is running",
+		"One benchmark or evaluation at a time holds the machine, whether this server or another program started it: beside another, a benchmark would not count.",
+		"Wait until it ends, which GET /benchmarks and GET /evaluations tell, or cancel it with DELETE on its path."},
+	{jobs.ErrNotFound, "unknown-run", http.StatusNotFound, "Unknown run",
+		"There is no benchmark or evaluation of this id, or it has no bundle or report because it did not end well.",
+		"Use an id that GET /benchmarks or GET /evaluations lists; a bundle or report there is for those that are done."},
+	{jobs.ErrExists, "run-exists", http.StatusConflict, "Run exists",
 		"A run of the bundle's id is in the store already. Nothing is overwritten.",
 		"Look at it under GET /benchmarks/ID; send DELETE first to import it again."},
 	{bench.ErrBundle, "invalid-bundle", http.StatusUnprocessableEntity, "Invalid run bundle",
 		"The body is no bundle of a run, or one that is not in order: cut short, too long, of another version, or with a field that cannot be.",
 		"Send the file that api bench --out or GET /benchmarks/ID/bundle has written: curl --data-binary @FILE"},
+	{errUnknownDataSet, "unknown-data-set", http.StatusNotFound, "Unknown data set",
+		"The server was started with no data set of this name. Clients name data sets, never folders.",
+		"Use a name that GET /datasets lists, or start the server with --data-set NAME=DIR."},
+	{eval.ErrSet, "invalid-data-set", http.StatusUnprocessableEntity, "Invalid data set",
+		"The data set cannot be read as one of the model's classes, for the reasons given.",
+		"Use a model of its classes, or name its folders by the model's labels or indices; GET /models/NAME lists the labels."},
+	{errImageGone, "image-gone", http.StatusNotFound, "Image gone",
+		"The file of the image is no longer in the data set, or links lead to it from outside the data set's folder.",
+		"Evaluate again what is there now."},
+	{errImageChanged, "image-changed", http.StatusConflict, "Image changed",
+		"The file of the image has been changed since it was evaluated, so that it is not what the report is about.",
+		"Evaluate again what is there now."},
 	{errNoRuns, "runs-unavailable", http.StatusServiceUnavailable, "No store of runs",
-		"Benchmarks are kept in the data folder, and this server has none that it can use, for the reason given.",
+		"Benchmarks and evaluations are kept in the data folder, and this server has none that it can use, for the reason given.",
 		"Start the server with --data and a folder that it may write to."},
 
 	{errContentEncoding, "unsupported-content-encoding", http.StatusUnsupportedMediaType, "Unsupported content encoding",

@@ -3,8 +3,9 @@
 //
 // Read classify.go first, the way of an image; preprocess.go goes half of it,
 // compare.go sends it through several targets; benchmarks.go measures them,
-// profile.go one of them step by step. oip.go does the same by the Open Inference
-// Protocol.
+// profile.go one of them step by step, evaluations.go how often they are right
+// on the sets of datasets.go. jobs.go is what both kinds of long jobs share. oip.go
+// does the same by the Open Inference Protocol.
 // store.go holds models and sessions, upload.go what changes their folder,
 // admission.go the CPU tokens, body.go the limits of what is uploaded, web.go
 // and device.go the files of the page, middleware.go what every request
@@ -73,8 +74,11 @@ type Config struct {
 	// CheckpointBytes is the longest checkpoint that is taken in; 0, which is
 	// also the most: checkpoint.DefaultMaxBytes.
 	CheckpointBytes int64
-	// Data is the folder of the runs of benchmarks; empty: there are none.
+	// Data is the folder of benchmarks and evaluations; empty: there are none.
 	Data string
+	// DataSets are folders or .csv files of images with known classes, as
+	// eval.Open reads them, by the name that clients use.
+	DataSets map[string]string
 	// Runtimes is the folder of the runtimes, whose folder web holds those that
 	// run in browsers; empty, or without that folder: there are none.
 	Runtimes string
@@ -126,9 +130,11 @@ type Server struct {
 	uploads     *semaphore.Weighted // checkpoints that come in
 	exports     *semaphore.Weighted // models that go out
 	traces      *semaphore.Weighted // comparisons layer by layer
+	imports     *semaphore.Weighted // bundles that are read
 	admission   *admission
 	store       *store
-	benchmarks  *benchmarks
+	jobs        *longJobs
+	dataSets    *dataSets
 	metrics     *metrics
 	runtimes    browserRuntimes
 
@@ -140,7 +146,7 @@ type Server struct {
 
 // New makes a server and looks at the models folder, but loads nothing. The
 // error says which setting cannot be met: an unknown default target or model,
-// or a models folder that cannot be read.
+// a models folder that cannot be read, or a data set without a proper name.
 func New(c Config) (*Server, error) {
 	target, err := c.Registry.Resolve(cmp.Or(c.DefaultTarget, "purego"))
 	if err != nil {
@@ -171,6 +177,7 @@ func New(c Config) (*Server, error) {
 		uploads:     semaphore.NewWeighted(maxUploads),
 		exports:     semaphore.NewWeighted(maxExports),
 		traces:      semaphore.NewWeighted(1),
+		imports:     semaphore.NewWeighted(1),
 		runtimes:    browserRuntimes{folder: c.Runtimes, sums: map[string]fileSum{}},
 		admission:   newAdmission(runtime.GOMAXPROCS(0), cmp.Or(c.Queue, 64), cmp.Or(c.MaxWait, 5*time.Second)),
 	}
@@ -203,7 +210,10 @@ func New(c Config) (*Server, error) {
 	if name := c.DefaultModel; name != "" && s.store.entries[name] == nil && !slices.Contains(randomModels, name) {
 		return nil, fmt.Errorf("default model: %w %q; there are %s", errUnknownModel, name, s.store.names())
 	}
-	s.benchmarks = openBenchmarks(c.Data, c.Log)
+	s.jobs = openJobs(c.Data, c.Log)
+	if s.dataSets, err = newDataSets(c.DataSets); err != nil {
+		return nil, err
+	}
 	s.metrics = newMetrics(c.Version, s.admission, s.store)
 	page, err := webFilesOf(web.Files)
 	if err != nil {
@@ -308,7 +318,7 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 	}
 	s.draining.Store(true)
 	s.log.Info("draining")
-	s.benchmarks.stop()
+	s.jobs.stop()
 	wait, stop := context.WithTimeout(requests, drainTimeout)
 	defer stop()
 	if err := srv.Shutdown(wait); err != nil {
@@ -321,6 +331,6 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 // Close ends all sessions when the requests that use them are done. It is for
 // a server that does not Serve.
 func (s *Server) Close() {
-	s.benchmarks.close()
+	s.jobs.close()
 	s.store.close()
 }

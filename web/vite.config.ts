@@ -13,7 +13,7 @@ export default defineConfig({
   server: {
     headers: { "Cross-Origin-Opener-Policy": "same-origin", "Cross-Origin-Embedder-Policy": "require-corp" },
     proxy: Object.fromEntries(
-      ["/classify", "/compare", "/preprocess", "/models", "/backends", "/benchmarks", "/problems", "/docs", "/metrics", "/device"].map((p) => [p, service]),
+      ["/classify", "/compare", "/preprocess", "/models", "/backends", "/benchmarks", "/evaluations", "/datasets", "/problems", "/docs", "/metrics", "/device"].map((p) => [p, service]),
     ),
   },
 });

@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"edgevit/bench"
+	"edgevit/jobs"
 )
 
 // short are flags of a run that takes no time and is not valid.
@@ -70,14 +71,14 @@ func TestBench(t *testing.T) {
 	}
 	defer store.Close()
 	runs, err := store.List(t.Context(), 100)
-	if err != nil || len(runs) != 4 || runs[3].ID != first.ID || runs[0].State != bench.Done {
+	if err != nil || len(runs) != 4 || runs[3].ID != first.ID || runs[0].State != jobs.Done {
 		t.Errorf("kept %+v, %v", runs, err)
 	}
 	job, err := store.Begin(first.Plan)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if code, _, errs := call(t, strings.Fields("bench --models "+model+" --data "+data+short)...); code != exitUsage || !strings.Contains(errs, "another benchmark is running") {
+	if code, _, errs := call(t, strings.Fields("bench --models "+model+" --data "+data+short)...); code != exitUsage || !strings.Contains(errs, "another benchmark or evaluation is running") {
 		t.Errorf("beside another run: exit %d: %s", code, errs)
 	}
 	if err := job.End(nil, os.ErrDeadlineExceeded); err != nil {

@@ -47,14 +47,22 @@ func (c *evalCmd) Run(ctx context.Context, s std, registry *backend.Registry) er
 	if err != nil {
 		return err
 	}
-	bar := newProgress(s.err)
-	defer bar.end()
+	bar, done := newProgress(s.err), 0
 	r, err := eval.Run(ctx, m, set, eval.Options{
 		Registry: registry,
 		Targets:  targets, Preprocess: c.Preprocess, Threads: c.Threads, Journal: c.Resume,
-		Progress: bar.set,
+		Progress: func(n, total int) {
+			done = n
+			bar.set(n, total)
+		},
 	})
-	if err != nil {
+	bar.end()
+	switch {
+	case errors.Is(err, context.Canceled) && c.Resume != "":
+		return fmt.Errorf("interrupted after %d of %d images; they are in %s: the same command goes on from there", done, len(set.Images), c.Resume)
+	case errors.Is(err, context.Canceled):
+		return fmt.Errorf("interrupted after %d of %d images, and nothing is kept; with --resume FILE it is, and the same command then goes on", done, len(set.Images))
+	case err != nil:
 		return err
 	}
 	if c.HTML != "" {

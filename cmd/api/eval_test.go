@@ -1,6 +1,8 @@
 package main
 
 import (
+	"bytes"
+	"context"
 	"os"
 	"path/filepath"
 	"strings"
@@ -38,6 +40,18 @@ func TestEval(t *testing.T) {
 	decode(t, out, &r)
 	if top1 := r.Preprocess[0].Targets[0].Top1; r.Form != eval.Form || r.Model != "demo" || len(r.ModelHash) != 64 || r.Evaluated != 3 || len(r.Preprocess) != 3 || top1.Count != 2 || top1.Of != 3 || r.Misclassified[0].Path != "dog/1.jpg" {
 		t.Errorf("%+v", r)
+	}
+	for _, row := range []struct{ flags, want string }{
+		{"", "interrupted after 0 of 3 images, and nothing is kept; with --resume FILE"},
+		{" --resume " + journal, "interrupted after 3 of 3 images; they are in " + journal},
+	} {
+		ctx, cancel := context.WithCancel(t.Context())
+		cancel()
+		var out, errs bytes.Buffer
+		line := strings.TrimSuffix(line, " --resume "+journal) + row.flags
+		if code := run(ctx, strings.Fields(line), std{&out, &errs}); code != exitUsage || !strings.Contains(errs.String(), row.want) {
+			t.Errorf("interrupted%s: exit %d\n%s\nwant %q", row.flags, code, &errs, row.want)
+		}
 	}
 	if strings.Contains(errs, "/3)") {
 		t.Errorf("a bar is drawn where there is no terminal:\n%s", errs)

@@ -27,31 +27,32 @@ import (
 )
 
 type serveCmd struct {
-	Listen         string        `help:"Address to listen on." default:"127.0.0.1:8080" env:"EDGEVIT_LISTEN"`
-	Models         string        `help:"Folder of checkpoints to serve. Default: models in the data folder." placeholder:"DIR" env:"EDGEVIT_MODELS" type:"path"`
-	Data           string        `help:"Data folder. Default: the user's." placeholder:"DIR" env:"EDGEVIT_DATA" type:"path"`
-	DefaultModel   string        `help:"Model of requests that name none. Default: the only one of the folder, demo where it is empty." placeholder:"M" env:"EDGEVIT_DEFAULT_MODEL"`
-	DefaultTarget  string        `help:"Target of requests that name none." default:"purego" env:"EDGEVIT_DEFAULT_TARGET"`
-	Runtimes       string        `help:"Folder of native libraries. Default: .runtimes/OS-ARCH beside the binary's folder." placeholder:"DIR" env:"EDGEVIT_RUNTIMES" type:"path"`
-	Threads        int           `help:"CPU threads of one run; 0: min(cores, 4)." placeholder:"N" env:"EDGEVIT_THREADS"`
-	Queue          int           `help:"Requests that may wait for one model on one target." default:"64" env:"EDGEVIT_QUEUE"`
-	MaxWait        time.Duration `help:"Longest time that a request may be expected to wait for its turn." default:"5s" env:"EDGEVIT_MAX_WAIT"`
-	Rate           int           `name:"rate-limit" help:"Requests a second that one client's address may send; 0: any number." placeholder:"N" env:"EDGEVIT_RATE_LIMIT"`
-	Connections    int           `help:"Connections that are served at once." default:"2048" env:"EDGEVIT_CONNECTIONS"`
-	MemoryBytes    int64         `help:"Memory of open models, in bytes; those not used for longest make room. Default: half of GOMEMLIMIT, which is 90 % of what the container or machine has unless it is set." placeholder:"N" env:"EDGEVIT_MEMORY_BYTES"`
-	Deadline       time.Duration `help:"Longest time from a request to its answer." default:"30s" env:"EDGEVIT_DEADLINE"`
-	AllowedHosts   []string      `help:"Host names that requests may use beside loopback ones and IP addresses." placeholder:"NAME" env:"EDGEVIT_ALLOWED_HOSTS"`
-	AllowedOrigins []string      `help:"Origins of web pages that may use the service from a browser, such as https://example.org." placeholder:"ORIGIN" env:"EDGEVIT_ALLOWED_ORIGINS"`
-	TokenFile      string        `help:"File with the token, 16 characters or more, of those who may add and remove models and run benchmarks; made where it does not exist. Default: nobody may." placeholder:"FILE" env:"EDGEVIT_TOKEN_FILE" type:"path"`
-	MaxCheckpoint  int64         `name:"max-checkpoint-bytes" help:"Largest checkpoint that is taken in, in bytes." default:"${max_checkpoint}" env:"EDGEVIT_MAX_CHECKPOINT_BYTES"`
-	MaxModels      int64         `name:"max-models-bytes" help:"Most that the checkpoints of the models folder may have together for another to be uploaded, in bytes." default:"8589934592" env:"EDGEVIT_MAX_MODELS_BYTES"`
-	MaxBytes       int64         `help:"Largest body in bytes." default:"${max_bytes}" env:"EDGEVIT_MAX_BYTES"`
-	MaxPixels      int           `help:"Largest image in pixels." default:"${max_pixels}" env:"EDGEVIT_MAX_PIXELS"`
-	MaxSide        int           `help:"Longest side of an image in pixels." default:"${max_side}" env:"EDGEVIT_MAX_SIDE"`
-	MaxScans       int           `help:"Most scans of a JPEG." default:"${max_scans}" env:"EDGEVIT_MAX_SCANS"`
-	DecodeTime     time.Duration `help:"Longest time to decode an image." default:"${decode_time}" env:"EDGEVIT_DECODE_TIME"`
-	LogFormat      string        `help:"console or json." enum:"console,json" default:"console" env:"EDGEVIT_LOG_FORMAT"`
-	LogLevel       zapcore.Level `help:"debug, info, warn or error." default:"info" env:"EDGEVIT_LOG_LEVEL"`
+	Listen         string            `help:"Address to listen on." default:"127.0.0.1:8080" env:"EDGEVIT_LISTEN"`
+	Models         string            `help:"Folder of checkpoints to serve. Default: models in the data folder." placeholder:"DIR" env:"EDGEVIT_MODELS" type:"path"`
+	Data           string            `help:"Data folder. Default: the user's." placeholder:"DIR" env:"EDGEVIT_DATA" type:"path"`
+	DefaultModel   string            `help:"Model of requests that name none. Default: the only one of the folder, demo where it is empty." placeholder:"M" env:"EDGEVIT_DEFAULT_MODEL"`
+	DefaultTarget  string            `help:"Target of requests that name none." default:"purego" env:"EDGEVIT_DEFAULT_TARGET"`
+	DataSets       map[string]string `name:"data-set" help:"Images with known classes, a folder with a folder for each class or a .csv of path and label, that clients may evaluate models on under a name, 1 to 64 of a-z, 0-9, '.', '_' and '-'. May be repeated; ';' separates several." placeholder:"NAME=DIR" env:"EDGEVIT_DATA_SETS" type:":path"`
+	Runtimes       string            `help:"Folder of native libraries. Default: .runtimes/OS-ARCH beside the binary's folder." placeholder:"DIR" env:"EDGEVIT_RUNTIMES" type:"path"`
+	Threads        int               `help:"CPU threads of one run; 0: min(cores, 4)." placeholder:"N" env:"EDGEVIT_THREADS"`
+	Queue          int               `help:"Requests that may wait for one model on one target." default:"64" env:"EDGEVIT_QUEUE"`
+	MaxWait        time.Duration     `help:"Longest time that a request may be expected to wait for its turn." default:"5s" env:"EDGEVIT_MAX_WAIT"`
+	Rate           int               `name:"rate-limit" help:"Requests a second that one client's address may send; 0: any number." placeholder:"N" env:"EDGEVIT_RATE_LIMIT"`
+	Connections    int               `help:"Connections that are served at once." default:"2048" env:"EDGEVIT_CONNECTIONS"`
+	MemoryBytes    int64             `help:"Memory of open models, in bytes; those not used for longest make room. Default: half of GOMEMLIMIT, which is 90 % of what the container or machine has unless it is set." placeholder:"N" env:"EDGEVIT_MEMORY_BYTES"`
+	Deadline       time.Duration     `help:"Longest time from a request to its answer." default:"30s" env:"EDGEVIT_DEADLINE"`
+	AllowedHosts   []string          `help:"Host names that requests may use beside loopback ones and IP addresses." placeholder:"NAME" env:"EDGEVIT_ALLOWED_HOSTS"`
+	AllowedOrigins []string          `help:"Origins of web pages that may use the service from a browser, such as https://example.org." placeholder:"ORIGIN" env:"EDGEVIT_ALLOWED_ORIGINS"`
+	TokenFile      string            `help:"File with the token, 16 characters or more, of those who may add and remove models, run benchmarks and evaluations and see a data set's images; made where it does not exist. Default: nobody may." placeholder:"FILE" env:"EDGEVIT_TOKEN_FILE" type:"path"`
+	MaxCheckpoint  int64             `name:"max-checkpoint-bytes" help:"Largest checkpoint that is taken in, in bytes." default:"${max_checkpoint}" env:"EDGEVIT_MAX_CHECKPOINT_BYTES"`
+	MaxModels      int64             `name:"max-models-bytes" help:"Most that the checkpoints of the models folder may have together for another to be uploaded, in bytes." default:"8589934592" env:"EDGEVIT_MAX_MODELS_BYTES"`
+	MaxBytes       int64             `help:"Largest body in bytes." default:"${max_bytes}" env:"EDGEVIT_MAX_BYTES"`
+	MaxPixels      int               `help:"Largest image in pixels." default:"${max_pixels}" env:"EDGEVIT_MAX_PIXELS"`
+	MaxSide        int               `help:"Longest side of an image in pixels." default:"${max_side}" env:"EDGEVIT_MAX_SIDE"`
+	MaxScans       int               `help:"Most scans of a JPEG." default:"${max_scans}" env:"EDGEVIT_MAX_SCANS"`
+	DecodeTime     time.Duration     `help:"Longest time to decode an image." default:"${decode_time}" env:"EDGEVIT_DECODE_TIME"`
+	LogFormat      string            `help:"console or json." enum:"console,json" default:"console" env:"EDGEVIT_LOG_FORMAT"`
+	LogLevel       zapcore.Level     `help:"debug, info, warn or error." default:"info" env:"EDGEVIT_LOG_LEVEL"`
 }
 
 // Validate refuses numbers that would refuse every request.
@@ -101,6 +102,11 @@ func (c *serveCmd) Run(ctx context.Context, s std, registry *backend.Registry) e
 	} else if err != nil && given {
 		log.Warn("the models folder is not there", zap.String("folder", c.Models))
 	}
+	for name, path := range c.DataSets {
+		if _, err := os.Stat(path); err != nil {
+			log.Warn("a data set is not there", zap.String("data_set", name), zap.Error(err))
+		}
+	}
 	limits := preprocess.DefaultLimits()
 	limits.Bytes, limits.Pixels, limits.Side, limits.Scans, limits.DecodeTime = c.MaxBytes, c.MaxPixels, c.MaxSide, c.MaxScans, c.DecodeTime
 	token, created, err := loadToken(c.TokenFile)
@@ -116,7 +122,7 @@ func (c *serveCmd) Run(ctx context.Context, s std, registry *backend.Registry) e
 	srv, err := server.New(server.Config{
 		Log: log, Registry: registry, ModelsDir: c.Models, Demo: demo.Model,
 		DefaultModel: c.DefaultModel, DefaultTarget: c.DefaultTarget, Threads: c.Threads, Limits: limits,
-		Data: c.Data, Runtimes: backend.Runtimes(), Token: token, CheckpointBytes: c.MaxCheckpoint, Queue: c.Queue, MaxWait: c.MaxWait, Rate: c.Rate, Connections: c.Connections, Memory: c.MemoryBytes, ModelsBytes: c.MaxModels, AllowedOrigins: c.AllowedOrigins, Deadline: c.Deadline, AllowedHosts: c.AllowedHosts, Version: buildVersion(),
+		Data: c.Data, DataSets: c.DataSets, Runtimes: backend.Runtimes(), Token: token, CheckpointBytes: c.MaxCheckpoint, Queue: c.Queue, MaxWait: c.MaxWait, Rate: c.Rate, Connections: c.Connections, Memory: c.MemoryBytes, ModelsBytes: c.MaxModels, AllowedOrigins: c.AllowedOrigins, Deadline: c.Deadline, AllowedHosts: c.AllowedHosts, Version: buildVersion(),
 	})
 	if err != nil {
 		return err

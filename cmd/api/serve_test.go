@@ -2,6 +2,7 @@ package main
 
 import (
 	"io"
+	"maps"
 	"net"
 	"os"
 	"path/filepath"
@@ -9,6 +10,8 @@ import (
 	"strings"
 	"sync"
 	"testing"
+
+	"github.com/alecthomas/kong"
 )
 
 func TestToken(t *testing.T) {
@@ -67,6 +70,44 @@ func TestToken(t *testing.T) {
 	}
 	if err := createToken(empty); !os.IsExist(err) {
 		t.Errorf("over another file: %v", err)
+	}
+}
+
+func TestDataSets(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "config.yaml")
+	if err := os.WriteFile(file, []byte("serve:\n  data-set:\n    photos: /data/photos\n    birds: /data/birds.csv\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	want := map[string]string{"photos": "/data/photos", "birds": "/data/birds.csv"}
+	for _, row := range []struct{ name, args, env string }{
+		{"flags", "serve --data-set photos=/data/photos --data-set birds=/data/birds.csv", ""},
+		{"environment", "serve", "photos=/data/photos;birds=/data/birds.csv"},
+		{"file", "--config " + file + " serve", ""},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			if row.env != "" {
+				t.Setenv("EDGEVIT_DATA_SETS", row.env)
+			}
+			var c cli
+			parser, err := kong.New(&c, kong.Vars(limitDefaults()), kong.Configuration(loadConfig))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := parser.Parse(strings.Fields(row.args)); err != nil {
+				t.Fatal(err)
+			}
+			if !maps.Equal(c.Serve.DataSets, want) {
+				t.Errorf("%v, want %v", c.Serve.DataSets, want)
+			}
+		})
+	}
+	for _, row := range [][2]string{
+		{"--data-set Photos=" + t.TempDir(), `data set "Photos": its name must be`},
+		{"--data-set photos", "photos"},
+	} {
+		if code, _, errs := call(t, strings.Fields("serve --listen 127.0.0.1:0 --data "+t.TempDir()+" "+row[0])...); code != exitUsage || !strings.Contains(errs, row[1]) {
+			t.Errorf("%s: exit %d, want %d and %q:\n%s", row[0], code, exitUsage, row[1], errs)
+		}
 	}
 }
 

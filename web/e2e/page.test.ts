@@ -1,5 +1,6 @@
-import { readFileSync } from "node:fs";
+import { copyFileSync, readFileSync, rmSync } from "node:fs";
 import { createRequire } from "node:module";
+import { join } from "node:path";
 import { gunzipSync, gzipSync } from "node:zlib";
 
 import type { Browser, Page } from "playwright-core";
@@ -49,6 +50,20 @@ async function measured(): Promise<Run> {
     if (run?.state !== "running") return run as Run;
     await new Promise((resolve) => setTimeout(resolve, 100));
   }
+}
+
+interface Evaluation { id: string; state: string }
+
+/** An evaluation of the pictures, by the API. */
+async function evaluated(query = ""): Promise<Evaluation> {
+  const response = await fetch(`${service.url}/evaluations?data_set=pictures&targets=purego,purego:int8&preprocess=nearest${query}`, { method: "POST", headers: { Authorization: `Bearer ${token}` } });
+  expect(response.status).toBe(202);
+  let e = (await response.json()) as Evaluation;
+  while (e.state === "running") {
+    await new Promise((resolve) => setTimeout(resolve, 50));
+    e = (await (await fetch(`${service.url}/evaluations/${e.id}`)).json()) as Evaluation;
+  }
+  return e;
 }
 
 describe("try it", () => {
@@ -312,6 +327,99 @@ test("agreement over the samples, with accuracy where the class is known", async
   await clean();
 });
 
+describe("accuracy", () => {
+  test("start one, see it finish, look at the mistakes, remove it", async () => {
+    const { page, clean } = await open(browser, service.url);
+    await withToken(page);
+    await page.goto(`${service.url}/#/accuracy`);
+    await page.getByRole("option", { name: "pictures: 3 images of 3 classes" }).waitFor({ state: "attached" });
+    expect(await page.getByRole("option", { name: /^gone: no such file/ }).isDisabled()).toBe(true);
+    await page.getByLabel("Data set").selectOption("pictures");
+    await page.getByLabel("nearest").check();
+    await page.getByRole("button", { name: "Start the evaluation" }).click();
+    await page.waitForURL(/#\/accuracy\/[0-9a-z-]+/);
+    await say(page, "3 of 3 images evaluated on 10 classes.");
+    const accuracy = page.getByRole("region", { name: /^Accuracy with Wilson/ });
+    expect(await accuracy.getByRole("row").nth(1).innerText()).toMatch(/^reference\s+purego\s+33\.3 % \[\d+\.\d % \d+\.\d %\], 1 of 3/);
+    for (const target of ["onnx", "tflite", "purego:int8"]) await accuracy.getByRole("row").filter({ hasText: target }).first().waitFor();
+    await page.getByRole("region", { name: /^Preprocessings against/ }).getByRole("row").filter({ hasText: "nearest" }).first().waitFor();
+    await page.getByRole("region", { name: /^Agreement of the targets, reference/ }).getByRole("row").filter({ hasText: "purego / onnx" }).first().waitFor();
+    await page.getByRole("region", { name: /confusions/ }).getByRole("row").filter({ hasText: "dog" }).waitFor();
+    await page.getByRole("heading", { name: "Misclassified by purego: 2" }).waitFor();
+    for (const name of ["dog/cat.jpg", `ship/${markup}.jpg`]) {
+      const picture = page.getByRole("img", { name: `${name}: ${name.split("/")[0]}, named cat`, exact: true });
+      await picture.waitFor();
+      expect(await picture.evaluate((el: HTMLImageElement) => el.decode().then(() => el.naturalWidth)), name).toBe(300);
+    }
+    await accessible(page);
+    await page.getByRole("link", { name: "Report as a page" }).click();
+    await page.getByRole("heading", { name: "demo" }).waitFor();
+    expect(await page.evaluate(() => getComputedStyle(document.querySelector("table") as Element).borderCollapse), "its style is let in").toBe("collapse");
+    await page.goBack();
+    const id = page.url().split("/").at(-1) ?? "";
+    await page.getByRole("link", { name: "All evaluations" }).click();
+    page.once("dialog", (d) => void d.accept());
+    await page.getByRole("button", { name: `Remove ${id}` }).click();
+    await say(page, `The evaluation ${id} is removed.`);
+    await clean();
+  });
+
+  test("one that is running shows how far it is, and can be cancelled", async () => {
+    const { page, clean } = await open(browser, service.url);
+    await withToken(page);
+    const plan = { model: "demo", data_set: "pictures", targets: ["purego"], preprocess: ["reference"], threads: 1 };
+    let cancelled = false;
+    await page.route("**/evaluations/one", (route) => {
+      if (route.request().method() === "DELETE") {
+        cancelled = route.request().headers()["authorization"] === `Bearer ${token}`;
+        return route.fulfill({ status: 202 });
+      }
+      return route.fulfill({ json: { id: "one", created: "2026-03-01T12:00:00Z", state: "running", plan, progress: { done: 40, total: 200 } } });
+    });
+    await page.route("**/evaluations/one/events", (route) => route.fulfill({ contentType: "text/event-stream", body: 'id: 1\nevent: progress\ndata: {"done":57,"total":200}\n\n' }));
+    await page.goto(`${service.url}/#/accuracy/one`);
+    await say(page, "57 of 200 images");
+    await accessible(page);
+    await page.getByRole("button", { name: "Cancel the evaluation" }).click();
+    await say(page, "It ends after the image in progress.");
+    expect(cancelled).toBe(true);
+    await clean();
+  });
+
+  test("without the token there are figures but no images, and nothing begins", async () => {
+    const { id } = await evaluated();
+    const { page, clean } = await open(browser, service.url);
+    const asked: string[] = [];
+    page.on("request", (r) => asked.push(new URL(r.url()).pathname));
+    await page.goto(`${service.url}/#/accuracy/${id}`);
+    await page.getByLabel("Token of the server, needed to see the images").waitFor();
+    expect(asked.filter((p) => p.includes("/images/"))).toEqual([]);
+    await page.goto(`${service.url}/#/accuracy`);
+    await page.getByRole("option", { name: /^pictures/ }).waitFor({ state: "attached" });
+    await page.getByRole("button", { name: "Start the evaluation" }).click();
+    await say(page, "Token required");
+    await clean(/status of 401/);
+  });
+
+  test("an image that is gone or another is said to be", async () => {
+    const { id } = await evaluated();
+    const file = join(service.pictures, "dog/cat.jpg");
+    rmSync(file);
+    copyFileSync(join(import.meta.dirname, "../public/samples/rocket.jpg"), join(service.pictures, `ship/${markup}.jpg`));
+    try {
+      const { page, clean } = await open(browser, service.url);
+      await withToken(page);
+      await page.goto(`${service.url}/#/accuracy/${id}`);
+      await page.locator(".gallery .problem").filter({ hasText: "Image gone" }).waitFor();
+      await page.locator(".gallery .problem").filter({ hasText: "is no longer the file that was evaluated" }).waitFor();
+      await clean(/status of (404|409)/);
+    } finally {
+      copyFileSync(photograph, file);
+      copyFileSync(photograph, join(service.pictures, `ship/${markup}.jpg`));
+    }
+  });
+});
+
 describe("every view", () => {
   const views: [string, (id: string) => string, RegExp][] = [
     ["try it", () => "#/try?sample=cat&layers=1&repeat=20", /targets answered/],
@@ -321,6 +429,8 @@ describe("every view", () => {
     ["scaling", () => "#/scaling", /Measure a sweep/],
     ["memory, start, energy", (id) => `#/resources/${id}`, /memory, start and energy/],
     ["agreement", () => "#/agreement", /Compare the samples/],
+    ["accuracy", () => "#/accuracy", /Start the evaluation/],
+    ["an evaluation", () => `#/accuracy/${evaluation}`, /Misclassified by purego/],
     ["history", () => "#/history", /the newest first/],
     ["two runs", (id) => `#/history/${id}/${id}`, /What else differs/],
     ["this device", () => "#/device", /ways to run a model/],
@@ -331,9 +441,10 @@ describe("every view", () => {
     ["backends", () => "#/backends", /targets can run on this server now/],
     ["nothing", () => "#/nothing", /names no view/],
   ];
-  let id = "";
+  let id = "", evaluation = "";
   beforeAll(async () => {
     id = (await measured()).id;
+    evaluation = (await evaluated()).id;
   });
 
   test.each(views)("%s: axe, 360 px, light and dark, a clean console", async (_, hash, shown) => {

@@ -20,12 +20,14 @@ export const markup = "<img src=x onerror=window.injected=1>";
 
 export interface Service {
   url: string;
+  /** The folder of the data set pictures. */
+  pictures: string;
   /** Ends the process, as kill -9 does or by its own will, and starts it anew on the same data. */
   restart(signal: NodeJS.Signals): Promise<void>;
   stop(): Promise<void>;
 }
 
-/** Starts the service on a free port with a data folder of its own. It has a model whose labels are markup, and a file that is no model. */
+/** Starts the service on a free port with a data folder of its own. It has a model whose labels are markup, a file that is no model, a data set and one that is gone. */
 export async function start(): Promise<Service> {
   const binary = process.env["EDGEVIT_BINARY"] ?? join(root, "bin/api");
   if (!existsSync(binary)) throw new Error(`${binary} is not there: make build`);
@@ -36,12 +38,17 @@ export async function start(): Promise<Service> {
   writeFileSync(join(models, "marked.json"), JSON.stringify({ labels: Array.from({ length: 10 }, (_, i) => `${markup} ${i}`) }));
   copyFileSync(checkpoint, join(models, `${long}.pth`));
   writeFileSync(join(models, "broken.pth"), "no checkpoint");
+  // Three pictures of one cat, two of them where they do not belong.
+  for (const file of ["cat/cat.jpg", "dog/cat.jpg", `ship/${markup}.jpg`]) {
+    mkdirSync(join(folder, "pictures", file, ".."), { recursive: true });
+    copyFileSync(photograph, join(folder, "pictures", file));
+  }
   const tokenFile = join(folder, "token");
   writeFileSync(tokenFile, token);
 
   let child: ChildProcess | undefined;
   const run = async (listen: string): Promise<string> => {
-    const args = ["serve", "--listen", listen, "--data", folder, "--models", models, "--default-model", "demo", "--token-file", tokenFile, "--log-level", "warn"];
+    const args = ["serve", "--listen", listen, "--data", folder, "--models", models, "--default-model", "demo", "--token-file", tokenFile, "--data-set", `pictures=${join(folder, "pictures")}`, "--data-set", `gone=${join(folder, "gone")}`, "--log-level", "warn"];
     child = spawn(binary, args, { stdio: ["ignore", "pipe", "pipe"] });
     let said = "";
     return new Promise((found, failed) => {
@@ -64,6 +71,7 @@ export async function start(): Promise<Service> {
   const url = await run("127.0.0.1:0");
   return {
     url,
+    pictures: join(folder, "pictures"),
     async restart(signal) {
       await end(signal);
       await run(new URL(url).host);

@@ -6,6 +6,7 @@ import { href, type Route } from "./state/address";
 import { route } from "./state/route";
 import { useStore } from "./state/store";
 import { setTheme, type Theme, theme } from "./theme";
+import { AccuracyView } from "./views/accuracy/AccuracyView";
 import { AgreementView } from "./views/agreement/AgreementView";
 import { BackendsView } from "./views/backends/BackendsView";
 import { BenchmarkView } from "./views/benchmark/BenchmarkView";
@@ -26,6 +27,7 @@ const views: { name: string; title: string; component: ComponentType<{ route: Ro
   { name: "scaling", title: "Scaling", component: ScalingView },
   { name: "resources", title: "Memory, start, energy", component: ResourcesView },
   { name: "agreement", title: "Agreement", component: AgreementView },
+  { name: "accuracy", title: "Accuracy", component: AccuracyView },
   { name: "history", title: "History", component: HistoryView },
   { name: "device", title: "This device", component: DeviceView },
   { name: "models", title: "Models", component: ModelsView },

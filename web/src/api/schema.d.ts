@@ -319,6 +319,146 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/datasets": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List the data sets
+         * @description The sets of images with known classes that the server was started with, by name; where they lie it does not tell.
+         *     They are counted anew at most every ten seconds.
+         */
+        get: operations["listDataSets"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/evaluations": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List the evaluations
+         * @description The evaluations that this server and its predecessors have kept, the newest first.
+         */
+        get: operations["listEvaluations"];
+        put?: never;
+        /**
+         * Measure how often a model is right
+         * @description Runs the images of a data set through each target and answers at once; `/evaluations/{id}/events` tells how it goes.
+         *
+         *         curl -X POST -H "Authorization: Bearer $(cat token)" 'http://localhost:8080/evaluations?data_set=photos&model=demo'
+         *
+         *     One benchmark or evaluation at a time runs on the machine. An evaluation takes CPU threads for one decoding or
+         *     inference at a time, behind the requests that wait, so that these are answered meanwhile; its times of an inference are no benchmark, and its report
+         *     says how many requests they were taken beside.
+         */
+        post: operations["startEvaluation"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/evaluations/{id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Describe an evaluation
+         * @description Plan, state and accuracies. What else it found is in its report.
+         */
+        get: operations["getEvaluation"];
+        put?: never;
+        post?: never;
+        /**
+         * Cancel or remove an evaluation
+         * @description One in progress is cancelled, and stays as such; any other is removed.
+         */
+        delete: operations["deleteEvaluation"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/evaluations/{id}/events": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Watch an evaluation
+         * @description Server-sent events. `progress` comes as images are done, 500 times at most, with `done` of `total` images. `end` is
+         *     the last, with the `state` that the evaluation has come to. A client that comes back with `Last-Event-ID` gets what
+         *     it has missed.
+         */
+        get: operations["watchEvaluation"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/evaluations/{id}/report": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Read what an evaluation found
+         * @description As `api eval --json` and `--html` write it. Images go by their names below the data set's folder.
+         */
+        get: operations["getEvaluationReport"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/evaluations/{id}/images/{n}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Look at a misclassified image
+         * @description The file of an image in the report's `misclassified`, as it lies in the data set, of 10 MiB at most as for
+         *     `/classify`. Whoever started the server chose who bears the token, so only they see the operator's pictures.
+         *     Nothing outside the data set's folder is read. A file that is gone, or that links lead to from outside, is 404; one
+         *     that is no longer what was evaluated is 409.
+         */
+        get: operations["getEvaluationImage"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/backends": {
         parameters: {
             query?: never;
@@ -735,11 +875,7 @@ export interface components {
              * @description When it began.
              */
             created: string;
-            /**
-             * @description `interrupted` is a run whose program ended before it.
-             * @enum {string}
-             */
-            state: "running" | "done" | "failed" | "cancelled" | "interrupted";
+            state: components["schemas"]["JobState"];
             /** @description Why it failed. */
             error?: string;
             /**
@@ -748,7 +884,7 @@ export interface components {
              */
             origin: "api" | "browser";
             plan: components["schemas"]["BenchmarkPlan"];
-            progress?: components["schemas"]["BenchmarkProgress"];
+            progress?: components["schemas"]["JobProgress"];
             summary?: components["schemas"]["BenchmarkSummary"];
         };
         /** @description What was asked for, with its defaults filled in. */
@@ -792,13 +928,6 @@ export interface components {
             seed: number;
             /** @description Names of other programs' models, which run on `onnx` only. */
             peers?: string[];
-        };
-        /** @description How far a run in progress is. */
-        BenchmarkProgress: {
-            /** @description Turns taken. */
-            done: number;
-            /** @description Turns in all. */
-            total: number;
         };
         /** @description What a run says. */
         BenchmarkSummary: {
@@ -901,6 +1030,243 @@ export interface components {
             text: string;
             /** @description The figures do not count. */
             invalid: boolean;
+        };
+        /** @description Data sets. */
+        DataSetList: {
+            /** @description By name. */
+            data_sets: components["schemas"]["DataSet"][];
+        };
+        /** @description A set of images with known classes. */
+        DataSet: {
+            name: string;
+            /** @description How many there are. */
+            images?: number;
+            /** @description Of how many classes they are. */
+            classes?: number;
+            /** @description Files that are no images by their names. */
+            ignored_files?: number;
+            /** @description Why it cannot be read; the other fields are then left out. */
+            error?: string;
+        };
+        /** @description Evaluations. */
+        EvaluationList: {
+            /** @description The newest first. */
+            evaluations: components["schemas"]["Evaluation"][];
+        };
+        /** @description How often a model is right on a data set. */
+        Evaluation: {
+            /** @description Unique, and sorts by time. */
+            id: string;
+            /**
+             * Format: date-time
+             * @description When it began.
+             */
+            created: string;
+            state: components["schemas"]["JobState"];
+            /** @description Why it failed. */
+            error?: string;
+            plan: components["schemas"]["EvaluationPlan"];
+            progress?: components["schemas"]["JobProgress"];
+            summary?: components["schemas"]["EvaluationSummary"];
+        };
+        /** @description What was asked for, with its defaults filled in. */
+        EvaluationPlan: {
+            /** @description Name of the model. */
+            model: string;
+            /** @description Name of the data set. */
+            data_set: string;
+            /** @description Canonical names, the one whose mistakes are listed first. */
+            targets: string[];
+            /** @description Names of the preprocessings, `reference` first. */
+            preprocess: string[];
+            /** @description CPU threads of an inference. */
+            threads: number;
+            /** @description How many images at most. */
+            limit?: number;
+        };
+        /** @description The accuracies with the model's own preprocessing. */
+        EvaluationSummary: {
+            /** @description Images of the set. */
+            images: number;
+            /** @description Those that could be decoded; every share is one of these. */
+            evaluated: number;
+            /** @description Mistakes of the first target that could be opened. */
+            misclassified: number;
+            /** @description In the plan's order; those that could not be opened are left out. */
+            targets: components["schemas"]["TargetAccuracy"][];
+        };
+        /** @description How often a target is right. */
+        TargetAccuracy: {
+            target: string;
+            top1: components["schemas"]["Proportion"];
+            top5: components["schemas"]["Proportion"];
+        };
+        /** @description What an evaluation found. Its form stays. */
+        EvaluationReport: {
+            /** @description Version of this form. */
+            form: number;
+            /** @description Name of the model. */
+            model: string;
+            /** @description Identity of the model, the sha256 of its canonical weights and configuration. */
+            model_hash: string;
+            /** @description The weights are random, so that the classes mean nothing. */
+            untrained?: boolean;
+            /** @description Name of the data set. */
+            data: string;
+            /** @description Classes of the model. */
+            classes: number;
+            /** @description CPU threads of an inference. */
+            threads: number;
+            /**
+             * Format: int64
+             * @description Requests that were served meanwhile, beside which the times were taken; absent where there were none.
+             */
+            disturbances?: number;
+            /** @description Images of the set. */
+            images: number;
+            /** @description Those that could be decoded; every share is one of these. */
+            evaluated: number;
+            /** @description Files that are no images by their names. */
+            ignored_files: number;
+            /** @description Images that could not be decoded. */
+            failures: components["schemas"]["EvaluationFailure"][];
+            /** @description The targets, and why one could not be opened. */
+            targets: components["schemas"]["EvaluationTarget"][];
+            /** @description What each preprocessing gives, the model's own first. */
+            preprocess: components["schemas"]["PreprocessReport"][];
+            /** @description Mistakes of the first target with the model's own preprocessing, in the set's order. */
+            misclassified: components["schemas"]["Misclassified"][];
+            /** @description The most frequent of them, 20 at most. */
+            confusions: components["schemas"]["Confusion"][];
+        };
+        /** @description An image without a result. */
+        EvaluationFailure: {
+            path: string;
+            /** @description Why there is none. */
+            error: string;
+        };
+        /** @description A target of an evaluation. */
+        EvaluationTarget: {
+            target: string;
+            /** @description Why it could not be opened. */
+            error?: string;
+        };
+        /** @description What one preprocessing gives. Its fields up to `std` are those of Preprocess. */
+        PreprocessReport: {
+            name: string;
+            size: number;
+            resize: string;
+            /** Format: double */
+            crop_ratio: number;
+            filter: string;
+            mean: components["schemas"]["RGB"];
+            std: components["schemas"]["RGB"];
+            /** @description The filter is widened when an image shrinks. */
+            antialias: boolean;
+            /** @description Images whose input is the reference's, value for value; their results are taken over. */
+            equal_inputs: number;
+            /** @description Target by target. */
+            results: components["schemas"]["TargetReport"][];
+            /** @description How each two targets agree. */
+            pairs: components["schemas"]["PairReport"][];
+            /** @description Images on which not all targets name the same class. */
+            differing: components["schemas"]["Differing"][];
+        };
+        /** @description What a target gives with a preprocessing. */
+        TargetReport: {
+            target: string;
+            top1: components["schemas"]["Proportion"];
+            top5: components["schemas"]["Proportion"];
+            difference_to_reference?: components["schemas"]["Difference"];
+            /**
+             * Format: double
+             * @description Beside the decoding of other images and `disturbances` requests: no benchmark.
+             */
+            median_inference_ms: number;
+            /** @description Images without a finite output; they count as wrong. */
+            failures?: components["schemas"]["EvaluationFailure"][];
+        };
+        /** @description How two targets agree over the set. */
+        PairReport: {
+            a: string;
+            b: string;
+            top1_equal: components["schemas"]["Proportion"];
+            /** @description Images on which the two agree as `/compare` says it. */
+            agreeing: number;
+            /**
+             * Format: double
+             * @description The lowest.
+             */
+            worst_snr_db: number;
+            /** @description Where it is. */
+            worst_image: string;
+            difference: components["schemas"]["Difference"];
+        };
+        /** @description An image on which targets differ. */
+        Differing: {
+            path: string;
+            class: string;
+            /** @description What each target that was opened names; empty where one failed. */
+            named: string[];
+        };
+        /** @description A mistake. */
+        Misclassified: {
+            path: string;
+            /** @description Of the file that was evaluated. */
+            sha256: string;
+            /** @description What it shows. */
+            class: string;
+            /** @description What was named; empty where the target failed. */
+            named: string;
+            /**
+             * Format: double
+             * @description That of `named`.
+             */
+            probability: number;
+            /** @description Its class is among the best five. */
+            in_top5: boolean;
+        };
+        /** @description Images of one class that were taken for another. */
+        Confusion: {
+            class: string;
+            named: string;
+            count: number;
+        };
+        /** @description A share with its Wilson 95 % interval. */
+        Proportion: {
+            count: number;
+            of: number;
+            /** Format: double */
+            share: number;
+            /** Format: double */
+            low: number;
+            /** Format: double */
+            high: number;
+        };
+        /** @description By how much a top-1 accuracy is above another's on the same images, with the 95 % interval of paired differences after Agresti and Min (2005). */
+        Difference: {
+            /** @description Images that are right here and wrong there. */
+            gained: number;
+            /** @description The reverse. */
+            lost: number;
+            /** Format: double */
+            value: number;
+            /** Format: double */
+            low: number;
+            /** Format: double */
+            high: number;
+        };
+        /**
+         * @description What a benchmark or evaluation has come to; `interrupted` is one whose program ended before it.
+         * @enum {string}
+         */
+        JobState: "running" | "done" | "failed" | "cancelled" | "interrupted";
+        /** @description How far a job in progress is. */
+        JobProgress: {
+            /** @description Turns of a benchmark, images of an evaluation. */
+            done: number;
+            /** @description All of them. */
+            total: number;
         };
         ModelList: {
             /** @description The model that is used where a request names none. Absent where every request must name one. */
@@ -1176,7 +1542,7 @@ export interface components {
                 "application/problem+json": components["schemas"]["Problem"];
             };
         };
-        /** @description The models folder or the runs do not allow it. */
+        /** @description The models folder, the runs or the data set do not allow it. */
         Conflict: {
             headers: {
                 [name: string]: unknown;
@@ -1194,7 +1560,7 @@ export interface components {
                 "application/problem+json": components["schemas"]["Problem"];
             };
         };
-        /** @description No such model, target, run or page. */
+        /** @description No such model, target, run, data set, image or page. */
         NotFound: {
             headers: {
                 [name: string]: unknown;
@@ -1258,7 +1624,7 @@ export interface components {
                 "application/problem+json": components["schemas"]["Problem"];
             };
         };
-        /** @description The image is damaged, the model's file is not a usable checkpoint, a target has no traces, or a bundle is not in order. */
+        /** @description The image is damaged, the model's file is not a usable checkpoint, a target has no traces, a bundle is not in order, or a data set is none of the model's classes. */
         Unprocessable: {
             headers: {
                 [name: string]: unknown;
@@ -1299,7 +1665,7 @@ export interface components {
                 "application/problem+json": components["schemas"]["Problem"];
             };
         };
-        /** @description The target cannot run here or not this model, the models folder cannot be written, there is no store of runs, or the server is not ready. */
+        /** @description The target cannot run here or not this model, the models folder cannot be written, there is no store of runs, memory or connections are taken, or the server is not ready. Where waiting helps there is a `Retry-After`. */
         Unavailable: {
             headers: {
                 [name: string]: unknown;
@@ -1318,7 +1684,14 @@ export interface components {
             };
         };
     };
-    parameters: never;
+    parameters: {
+        /**
+         * @description How long the answer is of use, in milliseconds from the request's header on. What would begin too late is refused
+         *     at once with 429, what has not ended by then with 504. The server's own deadline stands where it is sooner.
+         * @example 2000
+         */
+        DeadlineMs: number;
+    };
     requestBodies: never;
     headers: never;
     pathItems: never;
@@ -1340,6 +1713,12 @@ export interface operations {
                  * @example 3
                  */
                 top_k?: number;
+                /**
+                 * @description How long the answer is of use, in milliseconds from the request's header on. What would begin too late is refused
+                 *     at once with 429, what has not ended by then with 504. The server's own deadline stands where it is sooner.
+                 * @example 2000
+                 */
+                deadline_ms?: components["parameters"]["DeadlineMs"];
             };
             header?: never;
             path?: never;
@@ -1421,6 +1800,12 @@ export interface operations {
                  * @example 20
                  */
                 repeat?: number;
+                /**
+                 * @description How long the answer is of use, in milliseconds from the request's header on. What would begin too late is refused
+                 *     at once with 429, what has not ended by then with 504. The server's own deadline stands where it is sooner.
+                 * @example 2000
+                 */
+                deadline_ms?: components["parameters"]["DeadlineMs"];
             };
             header?: never;
             path?: never;
@@ -1469,6 +1854,12 @@ export interface operations {
                  * @example demo
                  */
                 model?: string;
+                /**
+                 * @description How long the answer is of use, in milliseconds from the request's header on. What would begin too late is refused
+                 *     at once with 429, what has not ended by then with 504. The server's own deadline stands where it is sooner.
+                 * @example 2000
+                 */
+                deadline_ms?: components["parameters"]["DeadlineMs"];
             };
             header?: never;
             path?: never;
@@ -1534,7 +1925,9 @@ export interface operations {
             };
             400: components["responses"]["BadRequest"];
             421: components["responses"]["MisdirectedRequest"];
+            429: components["responses"]["TooManyRequests"];
             500: components["responses"]["InternalError"];
+            503: components["responses"]["Unavailable"];
         };
     };
     uploadModel: {
@@ -1614,7 +2007,9 @@ export interface operations {
             400: components["responses"]["BadRequest"];
             404: components["responses"]["NotFound"];
             421: components["responses"]["MisdirectedRequest"];
+            429: components["responses"]["TooManyRequests"];
             500: components["responses"]["InternalError"];
+            503: components["responses"]["Unavailable"];
         };
     };
     deleteModel: {
@@ -1645,6 +2040,7 @@ export interface operations {
             404: components["responses"]["NotFound"];
             409: components["responses"]["Conflict"];
             421: components["responses"]["MisdirectedRequest"];
+            429: components["responses"]["TooManyRequests"];
             499: components["responses"]["ClientClosedRequest"];
             500: components["responses"]["InternalError"];
             503: components["responses"]["Unavailable"];
@@ -1786,6 +2182,7 @@ export interface operations {
             };
             400: components["responses"]["BadRequest"];
             421: components["responses"]["MisdirectedRequest"];
+            429: components["responses"]["TooManyRequests"];
             499: components["responses"]["ClientClosedRequest"];
             500: components["responses"]["InternalError"];
             503: components["responses"]["Unavailable"];
@@ -1887,6 +2284,7 @@ export interface operations {
             415: components["responses"]["UnsupportedMediaType"];
             421: components["responses"]["MisdirectedRequest"];
             422: components["responses"]["Unprocessable"];
+            429: components["responses"]["TooManyRequests"];
             499: components["responses"]["ClientClosedRequest"];
             500: components["responses"]["InternalError"];
             503: components["responses"]["Unavailable"];
@@ -1964,6 +2362,7 @@ export interface operations {
             400: components["responses"]["BadRequest"];
             404: components["responses"]["NotFound"];
             421: components["responses"]["MisdirectedRequest"];
+            429: components["responses"]["TooManyRequests"];
             499: components["responses"]["ClientClosedRequest"];
             500: components["responses"]["InternalError"];
             503: components["responses"]["Unavailable"];
@@ -2005,6 +2404,7 @@ export interface operations {
             404: components["responses"]["NotFound"];
             409: components["responses"]["Conflict"];
             421: components["responses"]["MisdirectedRequest"];
+            429: components["responses"]["TooManyRequests"];
             499: components["responses"]["ClientClosedRequest"];
             500: components["responses"]["InternalError"];
             503: components["responses"]["Unavailable"];
@@ -2044,6 +2444,7 @@ export interface operations {
             400: components["responses"]["BadRequest"];
             404: components["responses"]["NotFound"];
             421: components["responses"]["MisdirectedRequest"];
+            429: components["responses"]["TooManyRequests"];
             499: components["responses"]["ClientClosedRequest"];
             500: components["responses"]["InternalError"];
             503: components["responses"]["Unavailable"];
@@ -2082,6 +2483,340 @@ export interface operations {
             400: components["responses"]["BadRequest"];
             404: components["responses"]["NotFound"];
             421: components["responses"]["MisdirectedRequest"];
+            429: components["responses"]["TooManyRequests"];
+            499: components["responses"]["ClientClosedRequest"];
+            500: components["responses"]["InternalError"];
+            503: components["responses"]["Unavailable"];
+            504: components["responses"]["Deadline"];
+        };
+    };
+    listDataSets: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The data sets. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["DataSetList"];
+                };
+            };
+            400: components["responses"]["BadRequest"];
+            421: components["responses"]["MisdirectedRequest"];
+            499: components["responses"]["ClientClosedRequest"];
+            500: components["responses"]["InternalError"];
+        };
+    };
+    listEvaluations: {
+        parameters: {
+            query?: {
+                /**
+                 * @description How many, 1 to 1000. The default is 100.
+                 * @example 100
+                 */
+                limit?: number;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The evaluations. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["EvaluationList"];
+                };
+            };
+            400: components["responses"]["BadRequest"];
+            421: components["responses"]["MisdirectedRequest"];
+            499: components["responses"]["ClientClosedRequest"];
+            500: components["responses"]["InternalError"];
+            503: components["responses"]["Unavailable"];
+            504: components["responses"]["Deadline"];
+        };
+    };
+    startEvaluation: {
+        parameters: {
+            query: {
+                /**
+                 * @description Name of a data set, as `GET /datasets` lists it. Its classes must be labels or indices of the model.
+                 * @example photos
+                 */
+                data_set: string;
+                /**
+                 * @description Name of the model, as for `/classify`.
+                 * @example demo
+                 */
+                model?: string;
+                /**
+                 * @description The targets, the one whose mistakes are listed first. The default is every target that is available, `purego`
+                 *     first. Two spellings of one target are an error.
+                 * @example [
+                 *       "purego",
+                 *       "onnx"
+                 *     ]
+                 */
+                targets?: string[];
+                /**
+                 * @description Preprocessings to compare with the model's own, which is `reference` and always runs: `bicubic`, `bilinear`,
+                 *     `lanczos`, `nearest`, `no-antialias`, `center-squash`.
+                 * @example [
+                 *       "no-antialias"
+                 *     ]
+                 */
+                preprocess?: string[];
+                /**
+                 * @description CPU threads of an inference, 1 to the server's. The default is the server's for a run.
+                 * @example 1
+                 */
+                threads?: number;
+                /**
+                 * @description Evaluate so many images only, spread evenly over the set. The default is all.
+                 * @example 100
+                 */
+                limit?: number;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The evaluation has begun. */
+            202: {
+                headers: {
+                    /**
+                     * @description Where the evaluation is described.
+                     * @example /evaluations/20260301-120000-57e96d78
+                     */
+                    Location?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Evaluation"];
+                };
+            };
+            400: components["responses"]["BadRequest"];
+            401: components["responses"]["Unauthorized"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["NotFound"];
+            408: components["responses"]["RequestTimeout"];
+            409: components["responses"]["Conflict"];
+            413: components["responses"]["TooLarge"];
+            415: components["responses"]["UnsupportedMediaType"];
+            421: components["responses"]["MisdirectedRequest"];
+            422: components["responses"]["Unprocessable"];
+            499: components["responses"]["ClientClosedRequest"];
+            500: components["responses"]["InternalError"];
+            503: components["responses"]["Unavailable"];
+            504: components["responses"]["Deadline"];
+        };
+    };
+    getEvaluation: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /**
+                 * @description Id of the evaluation.
+                 * @example 20260301-120000-57e96d78
+                 */
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The evaluation. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Evaluation"];
+                };
+            };
+            400: components["responses"]["BadRequest"];
+            404: components["responses"]["NotFound"];
+            421: components["responses"]["MisdirectedRequest"];
+            499: components["responses"]["ClientClosedRequest"];
+            500: components["responses"]["InternalError"];
+            503: components["responses"]["Unavailable"];
+            504: components["responses"]["Deadline"];
+        };
+    };
+    deleteEvaluation: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /**
+                 * @description Id of the evaluation.
+                 * @example 20260301-120000-57e96d78
+                 */
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description It is being cancelled. */
+            202: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description It is gone. */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            400: components["responses"]["BadRequest"];
+            401: components["responses"]["Unauthorized"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["NotFound"];
+            409: components["responses"]["Conflict"];
+            421: components["responses"]["MisdirectedRequest"];
+            499: components["responses"]["ClientClosedRequest"];
+            500: components["responses"]["InternalError"];
+            503: components["responses"]["Unavailable"];
+            504: components["responses"]["Deadline"];
+        };
+    };
+    watchEvaluation: {
+        parameters: {
+            query?: never;
+            header?: {
+                /**
+                 * @description The id of the last event that the client has.
+                 * @example 0
+                 */
+                "Last-Event-ID"?: number;
+            };
+            path: {
+                /**
+                 * @description Id of the evaluation.
+                 * @example 20260301-120000-57e96d78
+                 */
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The events. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "text/event-stream": string;
+                };
+            };
+            400: components["responses"]["BadRequest"];
+            404: components["responses"]["NotFound"];
+            421: components["responses"]["MisdirectedRequest"];
+            499: components["responses"]["ClientClosedRequest"];
+            500: components["responses"]["InternalError"];
+            503: components["responses"]["Unavailable"];
+            504: components["responses"]["Deadline"];
+        };
+    };
+    getEvaluationReport: {
+        parameters: {
+            query?: {
+                /**
+                 * @description `json` or `html`, a page of its own that loads nothing. The default is `json`.
+                 * @example json
+                 */
+                format?: string;
+            };
+            header?: never;
+            path: {
+                /**
+                 * @description Id of the evaluation.
+                 * @example 20260301-120000-57e96d78
+                 */
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The report. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["EvaluationReport"];
+                    "text/html": string;
+                };
+            };
+            400: components["responses"]["BadRequest"];
+            404: components["responses"]["NotFound"];
+            421: components["responses"]["MisdirectedRequest"];
+            499: components["responses"]["ClientClosedRequest"];
+            500: components["responses"]["InternalError"];
+            503: components["responses"]["Unavailable"];
+            504: components["responses"]["Deadline"];
+        };
+    };
+    getEvaluationImage: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /**
+                 * @description Id of the evaluation.
+                 * @example 20260301-120000-57e96d78
+                 */
+                id: string;
+                /**
+                 * @description Which of `misclassified`, from 0.
+                 * @example 0
+                 */
+                n: number;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The image. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "image/jpeg": string;
+                    "image/png": string;
+                    "image/gif": string;
+                    "image/bmp": string;
+                    "image/tiff": string;
+                    "image/webp": string;
+                };
+            };
+            400: components["responses"]["BadRequest"];
+            401: components["responses"]["Unauthorized"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["NotFound"];
+            409: components["responses"]["Conflict"];
+            413: components["responses"]["TooLarge"];
+            421: components["responses"]["MisdirectedRequest"];
             499: components["responses"]["ClientClosedRequest"];
             500: components["responses"]["InternalError"];
             503: components["responses"]["Unavailable"];
@@ -2108,7 +2843,9 @@ export interface operations {
             };
             400: components["responses"]["BadRequest"];
             421: components["responses"]["MisdirectedRequest"];
+            429: components["responses"]["TooManyRequests"];
             500: components["responses"]["InternalError"];
+            503: components["responses"]["Unavailable"];
         };
     };
     livez: {
@@ -2199,6 +2936,8 @@ export interface operations {
             };
             400: components["responses"]["BadRequest"];
             421: components["responses"]["MisdirectedRequest"];
+            429: components["responses"]["TooManyRequests"];
+            503: components["responses"]["Unavailable"];
         };
     };
     docs: {
@@ -2221,7 +2960,9 @@ export interface operations {
             };
             400: components["responses"]["BadRequest"];
             421: components["responses"]["MisdirectedRequest"];
+            429: components["responses"]["TooManyRequests"];
             500: components["responses"]["InternalError"];
+            503: components["responses"]["Unavailable"];
         };
     };
     problem: {
@@ -2251,7 +2992,9 @@ export interface operations {
             400: components["responses"]["BadRequest"];
             404: components["responses"]["NotFound"];
             421: components["responses"]["MisdirectedRequest"];
+            429: components["responses"]["TooManyRequests"];
             500: components["responses"]["InternalError"];
+            503: components["responses"]["Unavailable"];
         };
     };
 }

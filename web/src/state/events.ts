@@ -1,39 +1,38 @@
-// The events of a benchmark that is running, from its first on.
+// The events of a benchmark or evaluation that is running, from its first on.
 import { useEffect, useState } from "preact/hooks";
 
-import type { Benchmark } from "../api/client";
+import type { JobProgress, JobState } from "../api/client";
 
-export interface Turn {
-  done: number;
-  total: number;
+/** That of a benchmark. */
+export interface Turn extends JobProgress {
   block: number;
   model: string;
   label: string;
   samples_ms: number[];
 }
 
-export interface Events {
-  turns: Turn[];
-  /** The state that the run has come to. */
-  end: Benchmark["state"] | undefined;
+export interface Events<Event> {
+  progress: Event[];
+  /** The state that the job has come to. */
+  end: JobState | undefined;
   /** The connection is gone; the browser tries again by itself. */
   lost: boolean;
 }
 
-/** Watches a run. The browser comes back by itself after a lost connection, and gets what it has missed. */
-export function useEvents(id: string, watch: boolean): Events {
-  const [events, set] = useState<Events>({ turns: [], end: undefined, lost: false });
+/** Watches the job at path. The browser comes back by itself after a lost connection, and gets what it has missed. */
+export function useEvents<Event extends JobProgress>(path: string, watch: boolean): Events<Event> {
+  const [events, set] = useState<Events<Event>>({ progress: [], end: undefined, lost: false });
   useEffect(() => {
     if (!watch) return;
-    const source = new EventSource(`/benchmarks/${encodeURIComponent(id)}/events`);
+    const source = new EventSource(`${path}/events`);
     source.addEventListener("open", () => set((e) => ({ ...e, lost: false })));
     source.addEventListener("error", () => set((e) => ({ ...e, lost: true })));
-    source.addEventListener("progress", (m: MessageEvent<string>) => set((e) => ({ ...e, lost: false, turns: [...e.turns, JSON.parse(m.data) as Turn] })));
+    source.addEventListener("progress", (m: MessageEvent<string>) => set((e) => ({ ...e, lost: false, progress: [...e.progress, JSON.parse(m.data) as Event] })));
     source.addEventListener("end", (m: MessageEvent<string>) => {
       source.close();
-      set((e) => ({ ...e, lost: false, end: (JSON.parse(m.data) as { state: Benchmark["state"] }).state }));
+      set((e) => ({ ...e, lost: false, end: (JSON.parse(m.data) as { state: JobState }).state }));
     });
     return () => source.close();
-  }, [id, watch]);
+  }, [path, watch]);
   return events;
 }

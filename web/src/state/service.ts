@@ -1,6 +1,7 @@
 // What several views ask the service for.
-import { answer, type Benchmark, client, type ModelList, type TargetList } from "../api/client";
+import { answer, ask, type Benchmark, client, type DataSet, type Evaluation, type EvaluationReport, type ModelList, type TargetList } from "../api/client";
 import { type Load, useLoad } from "./load";
+import { token } from "./token";
 
 export const listModels = (signal?: AbortSignal) => answer<ModelList>(client.GET("/models", signal ? { signal } : {}));
 export const listTargets = (signal?: AbortSignal) => answer<TargetList>(client.GET("/backends", signal ? { signal } : {}));
@@ -13,6 +14,23 @@ export const listRuns = async (signal?: AbortSignal): Promise<Benchmark[]> =>
 
 export const getRun = (id: string, signal?: AbortSignal) =>
   answer<Benchmark>(client.GET("/benchmarks/{id}", { params: { path: { id } }, ...(signal ? { signal } : {}) }));
+
+export const listDataSets = async (signal?: AbortSignal): Promise<DataSet[]> => (await answer(client.GET("/datasets", signal ? { signal } : {}))).data_sets;
+
+export const listEvaluations = async (signal?: AbortSignal): Promise<Evaluation[]> =>
+  (await answer(client.GET("/evaluations", { params: { query: { limit: listed } }, ...(signal ? { signal } : {}) }))).evaluations;
+
+export const getEvaluation = (id: string, signal?: AbortSignal) =>
+  answer<Evaluation>(client.GET("/evaluations/{id}", { params: { path: { id } }, ...(signal ? { signal } : {}) }));
+
+export const evaluationPath = (id: string) => `/evaluations/${encodeURIComponent(id)}`;
+
+export const getReport = async (id: string, signal?: AbortSignal): Promise<EvaluationReport> =>
+  (await (await ask(`${evaluationPath(id)}/report`, signal ? { signal } : {})).json()) as EvaluationReport;
+
+/** The file of a misclassified image, for whoever has the token. */
+export const getMisclassified = async (id: string, n: number, signal: AbortSignal): Promise<Blob> =>
+  (await ask(`${evaluationPath(id)}/images/${n}`, { signal, ...(token.value ? { headers: { Authorization: `Bearer ${token.value}` } } : {}) })).blob();
 
 /** The untrained models, for timing only. */
 export const randomModels = ["random:xxs", "random:xs", "random:s"];

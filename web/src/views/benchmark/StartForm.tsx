@@ -3,10 +3,11 @@ import { useState } from "preact/hooks";
 import { answer, type Benchmark, client } from "../../api/client";
 import { Await } from "../../parts/Await";
 import { Choice, NumberField, Tick } from "../../parts/Choice";
+import { TargetTicks } from "../../parts/TargetTicks";
 import { TokenField } from "../../parts/Token";
 import { useWork } from "../../state/load";
 import { href, type Route } from "../../state/address";
-import { choices, useModels, useRuns, useTargets } from "../../state/service";
+import { choices, useModels, useRuns } from "../../state/service";
 
 type Scenario = "single-stream" | "server" | "offline";
 
@@ -19,7 +20,6 @@ const scenarios: { value: Scenario; text: string }[] = [
 /** What is to be measured, and how. */
 export function StartForm({ route }: { route: Route }) {
   const models = useModels();
-  const targets = useTargets();
   const [runs] = useRuns();
   const [started, start] = useWork<Benchmark>();
   const asked = route.query.get("model");
@@ -78,23 +78,7 @@ export function StartForm({ route }: { route: Route }) {
         </fieldset>
         <fieldset>
           <legend>Targets, the first ticked is the one that others are related to</legend>
-          <Await load={targets} what="targets">
-            {(list) => {
-              const available = list.targets.filter((t) => t.available).map((t) => t.target);
-              const first = [...available].sort((a, b) => Number(b === list.default) - Number(a === list.default));
-              const chosen = chosenTargets ?? first;
-              return (
-                <>
-                  {first.map((t) => (
-                    <Tick key={t} checked={chosen.includes(t)} onChange={(on) => setTargets(on ? [...chosen, t] : chosen.filter((c) => c !== t))}>
-                      {t}{chosen[0] === t && " (reference)"}
-                    </Tick>
-                  ))}
-                  {available.length < list.targets.length && <p class="soft">{list.targets.length - available.length} more cannot run here: <a href={href("backends")}>why</a>.</p>}
-                </>
-              );
-            }}
-          </Await>
+          <TargetTicks chosen={chosenTargets} first="reference" onChange={setTargets} />
         </fieldset>
         <div class="controls">
           <Choice label="Scenario" value={scenario} options={scenarios} onChange={(s) => setScenario(s as Scenario)} />

@@ -20,7 +20,7 @@ import { RunFacts, Scorecard } from "../scorecard/ScorecardView";
 export function Watch({ id }: { id: string }) {
   const [run, again] = useLoad((signal) => getRun(id, signal), [id]);
   const running = run.state === "ok" && run.value.state === "running";
-  const events = useEvents(id, running);
+  const events = useEvents<Turn>(`/benchmarks/${encodeURIComponent(id)}`, running);
   useEffect(() => {
     if (events.end) again();
   }, [events.end]);
@@ -28,7 +28,7 @@ export function Watch({ id }: { id: string }) {
     <Await load={run} what="the run">
       {(r) => (
         <>
-          {r.state === "running" && <Live run={r} turns={events.turns} lost={events.lost} />}
+          {r.state === "running" && <Live run={r} turns={events.progress} lost={events.lost} />}
           {r.state === "done" && (
             <>
               <p role="status">The run is done. <a href={href("latency", [r.id])}>Latency</a> · <a href={href("resources", [r.id])}>memory, start, energy</a> · <a href={href("history")}>all runs</a></p>

@@ -1,0 +1,116 @@
+package jobs
+
+import (
+	"errors"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+type plan struct {
+	Model string `json:"model"`
+}
+
+type summary struct {
+	Right int `json:"right"`
+}
+
+func openStore(t *testing.T, folder, kind string) *Store[plan, summary] {
+	t.Helper()
+	s, err := Open[plan, summary](folder, kind)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return s
+}
+
+// TestKinds: two kinds share the machine and nothing else.
+func TestKinds(t *testing.T) {
+	ctx := t.Context()
+	folder := t.TempDir()
+	evaluations, benchmarks := openStore(t, folder, "evaluation"), openStore(t, folder, "benchmark")
+	job, err := evaluations.Begin("api", plan{"demo"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := benchmarks.Begin("api", plan{}); !errors.Is(err, ErrBusy) {
+		t.Errorf("a benchmark beside an evaluation: %v, want ErrBusy", err)
+	}
+	if err := job.Done(plan{"birds"}, summary{7}, []byte("report")); err != nil {
+		t.Fatal(err)
+	}
+	r, err := evaluations.Get(ctx, job.ID)
+	if err != nil || r.State != Done || r.Plan.Model != "birds" || r.Summary.Right != 7 {
+		t.Errorf("got %+v, %v", r, err)
+	}
+	if file, err := evaluations.File(ctx, job.ID); string(file) != "report" || err != nil {
+		t.Errorf("its file: %q, %v", file, err)
+	}
+	if list, err := benchmarks.List(ctx, 10); err != nil || len(list) != 0 {
+		t.Errorf("listed among benchmarks: %+v, %v", list, err)
+	}
+	if _, err := benchmarks.Get(ctx, job.ID); !errors.Is(err, ErrNotFound) {
+		t.Errorf("got as a benchmark: %v", err)
+	}
+	if _, err := benchmarks.File(ctx, job.ID); !errors.Is(err, ErrNotFound) {
+		t.Errorf("file of a benchmark: %v", err)
+	}
+	if err := benchmarks.Delete(ctx, job.ID); !errors.Is(err, ErrNotFound) {
+		t.Errorf("deleted as a benchmark: %v", err)
+	}
+	if err := evaluations.Delete(ctx, job.ID); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestVersions opens what an older and a newer program have left.
+func TestVersions(t *testing.T) {
+	folder := t.TempDir()
+	db, err := open(filepath.Join(folder, "runs.db"), "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := db.Exec(`
+CREATE TABLE runs (
+	id      TEXT PRIMARY KEY,
+	created INTEGER NOT NULL,
+	state   TEXT NOT NULL,
+	error   TEXT NOT NULL DEFAULT '',
+	origin  TEXT NOT NULL,
+	plan    TEXT NOT NULL,
+	summary TEXT,
+	bundle  BLOB
+);
+CREATE INDEX runs_created ON runs (created);
+INSERT INTO runs (id, created, state, origin, plan, summary, bundle) VALUES ('old', 1000, 'done', 'api', '{"model":"demo"}', '{"right":3}', x'6f6b');
+INSERT INTO runs (id, created, state, origin, plan) VALUES ('cut', 2000, 'running', 'api', '{}');
+PRAGMA user_version = 1;`); err != nil {
+		t.Fatal(err)
+	}
+	benchmarks, evaluations := openStore(t, folder, "benchmark"), openStore(t, folder, "evaluation")
+	list, err := benchmarks.List(t.Context(), 10)
+	if err != nil || len(list) != 2 || list[0].State != Interrupted || list[1].State != Done || list[1].Plan.Model != "demo" || list[1].Summary.Right != 3 {
+		t.Errorf("of version 1: %+v, %v", list, err)
+	}
+	if file, err := benchmarks.File(t.Context(), "old"); string(file) != "ok" || err != nil {
+		t.Errorf("its file: %q, %v", file, err)
+	}
+	if list, err := evaluations.List(t.Context(), 10); err != nil || len(list) != 0 {
+		t.Errorf("evaluations of version 1: %+v, %v", list, err)
+	}
+
+	if _, err := db.Exec("PRAGMA user_version = 3"); err != nil {
+		t.Fatal(err)
+	}
+	if err := db.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Open[plan, summary](folder, "benchmark"); err == nil || !strings.Contains(err.Error(), "newer program") {
+		t.Errorf("of version 3: %v", err)
+	}
+}
