@@ -27,6 +27,7 @@ var arrows = map[string][]string{
 	"backend/purego/…":    {"backend", "graph", "backend/purego/…"},
 	"backend/onnx/…":      {"backend", "graph", "backend/onnx/…"},
 	"backend/tflite/…":    {"backend", "graph", "backend/tflite/…"},
+	"backend/worker":      {"backend", "graph"},
 }
 
 // standardOnly may import nothing but the standard library.
