@@ -617,7 +617,10 @@ func (st *store) readiness() (name string, err error) {
 		return "", fmt.Errorf("%w: the default model %s is not there", errNotReady, name)
 	}
 	if e != nil {
-		if s := e.sessions[st.target]; s != nil && s.isOpen() {
+		if s := e.sessions[st.target]; s != nil && s.isOpen() && s.classifier != nil {
+			if err := s.classifier.Up(); err != nil {
+				return "", fmt.Errorf("%w: %s: %w", errNotReady, name, err)
+			}
 			return name, nil
 		}
 	}

@@ -38,6 +38,10 @@ func TestMain(m *testing.M) {
 		Serve(purego.Backend{})
 	case role == "reference":
 		Serve(reference{})
+	case role == "nothing":
+		Serve(nothing{})
+	case natives[role] != nil:
+		Serve(natives[role])
 	default:
 		Serve(faulty{fault: role})
 	}
@@ -45,7 +49,9 @@ func TestMain(m *testing.M) {
 
 func config(t testing.TB, role string) Config {
 	return Config{
-		Command: []string{os.Args[0]}, Env: []string{roleVariable + "=" + role}, Grace: time.Second,
+		Command: []string{os.Args[0]}, Grace: time.Second,
+		// The race detector would have every worker sleep a second at its end.
+		Env: []string{roleVariable + "=" + role, "GORACE=atexit_sleep_ms=0"},
 		Log: func(line string) {
 			if t.Context().Err() == nil {
 				t.Log(line)

@@ -26,25 +26,27 @@ import (
 )
 
 type serveCmd struct {
-	Listen        string        `help:"Address to listen on." default:"127.0.0.1:8080" env:"EDGEVIT_LISTEN"`
-	Models        string        `help:"Folder of checkpoints to serve. Default: models in the data folder." placeholder:"DIR" env:"EDGEVIT_MODELS" type:"path"`
-	Data          string        `help:"Data folder. Default: the user's." placeholder:"DIR" env:"EDGEVIT_DATA" type:"path"`
-	DefaultModel  string        `help:"Model of requests that name none. Default: the only one of the folder, demo where it is empty." placeholder:"M" env:"EDGEVIT_DEFAULT_MODEL"`
-	DefaultTarget string        `help:"Target of requests that name none." default:"purego" env:"EDGEVIT_DEFAULT_TARGET"`
-	Runtimes      string        `help:"Folder of native libraries. Default: .runtimes/OS-ARCH beside the binary's folder." placeholder:"DIR" env:"EDGEVIT_RUNTIMES" type:"path"`
-	Threads       int           `help:"CPU threads of one run; 0: min(cores, 4)." placeholder:"N" env:"EDGEVIT_THREADS"`
-	Queue         int           `help:"Requests that may wait for one model on one target." default:"64" env:"EDGEVIT_QUEUE"`
-	Deadline      time.Duration `help:"Longest time from a request to its answer." default:"30s" env:"EDGEVIT_DEADLINE"`
-	AllowedHosts  []string      `help:"Host names that requests may use beside loopback ones and IP addresses." placeholder:"NAME" env:"EDGEVIT_ALLOWED_HOSTS"`
-	TokenFile     string        `help:"File with the token, 16 characters or more, of those who may add and remove models and run benchmarks; made where it does not exist. Default: nobody may." placeholder:"FILE" env:"EDGEVIT_TOKEN_FILE" type:"path"`
-	MaxCheckpoint int64         `name:"max-checkpoint-bytes" help:"Largest checkpoint that is taken in, in bytes." default:"${max_checkpoint}" env:"EDGEVIT_MAX_CHECKPOINT_BYTES"`
-	MaxBytes      int64         `help:"Largest body in bytes." default:"${max_bytes}" env:"EDGEVIT_MAX_BYTES"`
-	MaxPixels     int           `help:"Largest image in pixels." default:"${max_pixels}" env:"EDGEVIT_MAX_PIXELS"`
-	MaxSide       int           `help:"Longest side of an image in pixels." default:"${max_side}" env:"EDGEVIT_MAX_SIDE"`
-	MaxScans      int           `help:"Most scans of a JPEG." default:"${max_scans}" env:"EDGEVIT_MAX_SCANS"`
-	DecodeTime    time.Duration `help:"Longest time to decode an image." default:"${decode_time}" env:"EDGEVIT_DECODE_TIME"`
-	LogFormat     string        `help:"console or json." enum:"console,json" default:"console" env:"EDGEVIT_LOG_FORMAT"`
-	LogLevel      zapcore.Level `help:"debug, info, warn or error." default:"info" env:"EDGEVIT_LOG_LEVEL"`
+	Listen        string            `help:"Address to listen on." default:"127.0.0.1:8080" env:"EDGEVIT_LISTEN"`
+	Models        string            `help:"Folder of checkpoints to serve. Default: models in the data folder." placeholder:"DIR" env:"EDGEVIT_MODELS" type:"path"`
+	Data          string            `help:"Data folder. Default: the user's." placeholder:"DIR" env:"EDGEVIT_DATA" type:"path"`
+	DefaultModel  string            `help:"Model of requests that name none. Default: the only one of the folder, demo where it is empty." placeholder:"M" env:"EDGEVIT_DEFAULT_MODEL"`
+	DefaultTarget string            `help:"Target of requests that name none." default:"purego" env:"EDGEVIT_DEFAULT_TARGET"`
+	Runtimes      string            `help:"Folder of native libraries. Default: .runtimes/OS-ARCH beside the binary's folder." placeholder:"DIR" env:"EDGEVIT_RUNTIMES" type:"path"`
+	Isolate       string            `help:"Run native runtimes in processes of their own, so that a crash there does not end the service: on, off, or auto, which is on where the system can." enum:"auto,on,off" default:"auto" env:"EDGEVIT_ISOLATE"`
+	Backend       map[string]string `help:"Serve an executable's backend under a name." placeholder:"NAME=EXECUTABLE" env:"EDGEVIT_BACKEND"`
+	Threads       int               `help:"CPU threads of one run; 0: min(cores, 4)." placeholder:"N" env:"EDGEVIT_THREADS"`
+	Queue         int               `help:"Requests that may wait for one model on one target." default:"64" env:"EDGEVIT_QUEUE"`
+	Deadline      time.Duration     `help:"Longest time from a request to its answer." default:"30s" env:"EDGEVIT_DEADLINE"`
+	AllowedHosts  []string          `help:"Host names that requests may use beside loopback ones and IP addresses." placeholder:"NAME" env:"EDGEVIT_ALLOWED_HOSTS"`
+	TokenFile     string            `help:"File with the token, 16 characters or more, of those who may add and remove models and run benchmarks; made where it does not exist. Default: nobody may." placeholder:"FILE" env:"EDGEVIT_TOKEN_FILE" type:"path"`
+	MaxCheckpoint int64             `name:"max-checkpoint-bytes" help:"Largest checkpoint that is taken in, in bytes." default:"${max_checkpoint}" env:"EDGEVIT_MAX_CHECKPOINT_BYTES"`
+	MaxBytes      int64             `help:"Largest body in bytes." default:"${max_bytes}" env:"EDGEVIT_MAX_BYTES"`
+	MaxPixels     int               `help:"Largest image in pixels." default:"${max_pixels}" env:"EDGEVIT_MAX_PIXELS"`
+	MaxSide       int               `help:"Longest side of an image in pixels." default:"${max_side}" env:"EDGEVIT_MAX_SIDE"`
+	MaxScans      int               `help:"Most scans of a JPEG." default:"${max_scans}" env:"EDGEVIT_MAX_SCANS"`
+	DecodeTime    time.Duration     `help:"Longest time to decode an image." default:"${decode_time}" env:"EDGEVIT_DECODE_TIME"`
+	LogFormat     string            `help:"console or json." enum:"console,json" default:"console" env:"EDGEVIT_LOG_FORMAT"`
+	LogLevel      zapcore.Level     `help:"debug, info, warn or error." default:"info" env:"EDGEVIT_LOG_LEVEL"`
 }
 
 // Validate refuses numbers that would refuse every request.
@@ -101,8 +103,12 @@ func (c *serveCmd) Run(ctx context.Context, s std) error {
 	if created {
 		log.Info("a new token was made", zap.String("file", c.TokenFile))
 	}
+	registry, err := c.isolated(ctx, log)
+	if err != nil {
+		return err
+	}
 	srv, err := server.New(server.Config{
-		Log: log, Registry: &backend.Default, ModelsDir: c.Models, Demo: demo.Model,
+		Log: log, Registry: registry, ModelsDir: c.Models, Demo: demo.Model,
 		DefaultModel: c.DefaultModel, DefaultTarget: c.DefaultTarget, Threads: c.Threads, Limits: limits,
 		Data: c.Data, Runtimes: backend.Runtimes(), Token: token, CheckpointBytes: c.MaxCheckpoint, Queue: c.Queue, Deadline: c.Deadline, AllowedHosts: c.AllowedHosts, Version: buildVersion(),
 	})
