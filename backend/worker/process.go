@@ -101,15 +101,19 @@ func (b *Backend) start(ctx context.Context, memory *os.File) (*process, error) 
 func (p *process) live(out *output, name string, started chan<- error) {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
-	if err := p.cmd.Start(); err != nil {
+	out.mu.Lock() // until there is somebody to tell
+	err := p.cmd.Start()
+	if err != nil {
+		out.mu.Unlock()
 		p.conn.socket.Close()
 		started <- err
 		return
 	}
 	pid := p.cmd.Process.Pid
 	out.log = func(line string) { p.config.Log(fmt.Sprintf("worker %s, pid %d: %s", name, pid, line)) }
+	out.mu.Unlock()
 	close(started)
-	err := p.cmd.Wait()
+	err = p.cmd.Wait()
 	// What it said before it died is still read; a child of its own may hold the
 	// socket open.
 	_ = p.conn.socket.SetReadDeadline(time.Now().Add(time.Second))

@@ -48,7 +48,12 @@ func serve(b backend.Backend) error {
 		return fmt.Errorf("the socket to the service: %w", err)
 	}
 	file.Close() // FileConn has a copy
-	return newServer(b, newConn(socket)).run()
+	s := newServer(b, newConn(socket))
+	if err := s.run(); err != nil {
+		return err
+	}
+	time.AfterFunc(endGrace, func() { os.Exit(0) }) // what hangs must not outlive the service
+	return s.close()
 }
 
 // server is the worker's side of the socket.
@@ -83,7 +88,7 @@ func newServer(b backend.Backend, c *conn) *server {
 	return s
 }
 
-// endGrace is how long a worker takes to close its session.
+// endGrace is how long a worker may take to close its session.
 const endGrace = time.Second
 
 // run answers requests until the socket ends. The error is what the other side
@@ -113,14 +118,18 @@ func (s *server) run() error {
 		if errors.Is(err, errProtocol) {
 			return err
 		}
-		time.AfterFunc(endGrace, func() { os.Exit(0) }) // what hangs must not outlive the service
-		s.cancel()
-		s.work.Wait()
-		if o := s.opened.Load(); o != nil {
-			return o.Close()
-		}
 		return nil
 	}
+}
+
+// close ends what is in progress and the session.
+func (s *server) close() error {
+	s.cancel()
+	s.work.Wait()
+	if o := s.opened.Load(); o != nil {
+		return o.Close()
+	}
+	return nil
 }
 
 // take begins to answer a request and reads its payload. The error is
