@@ -619,7 +619,7 @@ func (st *store) readiness() (name string, err error) {
 	if e != nil {
 		if s := e.sessions[st.target]; s != nil && s.isOpen() && s.classifier != nil {
 			if err := s.classifier.Up(); err != nil {
-				return "", fmt.Errorf("%w: %s: %w", errNotReady, name, err)
+				return "", fmt.Errorf("%w: %s: %v", errNotReady, name, err)
 			}
 			return name, nil
 		}
