@@ -106,7 +106,7 @@ func (h handlers) ListBackends(ctx context.Context, _ api.ListBackendsRequestObj
 	for _, s := range h.registry.Probe(ctx) {
 		answer.Targets = append(answer.Targets, api.Target{
 			Workers: describeWorkers(workers, s.Target),
-			Target: s.Target.String(), Backend: s.Target.Backend,
+			Target:  s.Target.String(), Backend: s.Target.Backend,
 			Device: optional(s.Target.Device), Precision: optional(s.Target.Precision),
 			Available: s.Available, Reason: optional(s.Reason), Default: s.Target == h.store.target,
 		})

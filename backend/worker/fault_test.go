@@ -254,6 +254,35 @@ func TestCrashLoop(t *testing.T) {
 	<-time0.waits
 }
 
+// TestOpenCrashLoop: a graph whose opening crashes is not opened for whoever
+// asks, but after longer and longer waits; other graphs are.
+func TestOpenCrashLoop(t *testing.T) {
+	c := config(t, "dies opening")
+	g := modeltest.Tiny(t).Model.Graph
+	b := Wrap(purego.Backend{}, c).(*Backend)
+	now := &fakeClock{time: time.Unix(1e9, 0)}
+	b.clock = clock{now.now, now.after}
+	open := func(g *graph.Graph) error {
+		_, err := b.Open(t.Context(), g, backend.Options{Threads: 1})
+		if !errors.Is(err, backend.ErrCrashed) {
+			t.Errorf("Open returns %v, want ErrCrashed", err)
+		}
+		return err
+	}
+	for _, wait := range []time.Duration{firstDelay, 2 * firstDelay, 4 * firstDelay} {
+		if err := open(g); strings.Contains(err.Error(), "tried again") {
+			t.Errorf("before a wait of %v Open returns %v, want a new crash", wait, err)
+		}
+		if err := open(g); !strings.Contains(err.Error(), fmt.Sprintf("tried again in %v", wait)) {
+			t.Errorf("Open returns %v, want a wait of %v", err, wait)
+		}
+		if err := open(modeltest.Goldens(t)[4].Model.Graph); wait == firstDelay && strings.Contains(err.Error(), "tried again") {
+			t.Errorf("Open of another graph returns %v, want a new crash", err)
+		}
+		now.advance(wait)
+	}
+}
+
 func TestBackoffForgets(t *testing.T) {
 	var b backoff
 	for i, row := range []struct{ up, want time.Duration }{

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"os"
 	"runtime"
-	"slices"
 	"sync"
 	"time"
 
@@ -46,14 +45,8 @@ type session struct {
 // as backends do it themselves.
 const slotImages = 8
 
-func openSession(ctx context.Context, b *Backend, g *graph.Graph, o backend.Options) (_ *session, err error) {
-	i := slices.IndexFunc(b.targets, func(t backend.Target) bool {
-		return (o.Device == "" || o.Device == t.Device) && (o.Precision == "" || o.Precision == t.Precision)
-	})
-	if i < 0 {
-		return nil, fmt.Errorf("%w: device %q, precision %q; there are %v", backend.ErrUnsupported, o.Device, o.Precision, b.targets)
-	}
-	s := &session{b: b, graph: g, options: o, target: b.targets[i], ended: make(chan struct{}), changed: make(chan struct{})}
+func openSession(ctx context.Context, b *Backend, target backend.Target, g *graph.Graph, o backend.Options) (_ *session, err error) {
+	s := &session{b: b, graph: g, options: o, target: target, ended: make(chan struct{}), changed: make(chan struct{})}
 	if s.options.Threads < 1 {
 		s.options.Threads = backend.DefaultThreads()
 	}

@@ -90,7 +90,24 @@ type Backend struct {
 	mu       sync.Mutex
 	sessions map[*session]bool
 	restarts map[backend.Target]int64 // of every target that was ever opened
+	failures map[opening]*failure
 }
+
+// opening is a graph, by its ID, on a target.
+type opening struct {
+	target backend.Target
+	graph  string
+}
+
+// failure is an opening that ended in a crash.
+type failure struct {
+	delays backoff
+	err    error
+	next   time.Time // before it, nobody tries again
+}
+
+// maxFailures bounds how many are remembered.
+const maxFailures = 256
 
 // exporting is a Backend that can write files.
 type exporting struct {
@@ -138,7 +155,7 @@ func Load(ctx context.Context, name string, c Config) (backend.Backend, error) {
 func newBackend(name string, targets []backend.Target, c Config) *Backend {
 	return &Backend{
 		name: name, targets: targets, config: c.withDefaults(), clock: realClock,
-		sessions: map[*session]bool{}, restarts: map[backend.Target]int64{},
+		sessions: map[*session]bool{}, restarts: map[backend.Target]int64{}, failures: map[opening]*failure{},
 	}
 }
 
@@ -210,16 +227,69 @@ func (b *Backend) forget() {
 }
 
 // Open starts a process and opens g in it. The session keeps g, to open it again
-// in the next process should this one die.
+// in the next process should this one die. A graph with an ID whose opening
+// crashed is tried again only after a while, longer each time.
 func (b *Backend) Open(ctx context.Context, g *graph.Graph, o backend.Options) (backend.Session, error) {
-	s, err := openSession(ctx, b, g, o)
+	target, err := b.find(o)
+	if err != nil {
+		return nil, err
+	}
+	key := opening{target, g.ID}
+	if err := b.lastCrash(key); err != nil {
+		return nil, err
+	}
+	s, err := openSession(ctx, b, target, g, o)
 	if errors.Is(err, backend.ErrUnavailable) || errors.Is(err, backend.ErrCrashed) {
 		b.forget()
 	}
+	b.remember(key, err)
 	if err != nil {
 		return nil, err
 	}
 	return s, nil
+}
+
+// find returns the target that the options ask for.
+func (b *Backend) find(o backend.Options) (backend.Target, error) {
+	for _, t := range b.targets {
+		if (o.Device == "" || o.Device == t.Device) && (o.Precision == "" || o.Precision == t.Precision) {
+			return t, nil
+		}
+	}
+	return backend.Target{}, fmt.Errorf("%w: device %q, precision %q; there are %v", backend.ErrUnsupported, o.Device, o.Precision, b.targets)
+}
+
+// lastCrash is the error of an opening that may not be tried again yet.
+func (b *Backend) lastCrash(key opening) error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	f := b.failures[key]
+	if f == nil {
+		return nil
+	}
+	in := f.next.Sub(b.clock.now()).Round(time.Millisecond)
+	if in <= 0 {
+		return nil
+	}
+	return fmt.Errorf("%w; it may be tried again in %v", f.err, in)
+}
+
+func (b *Backend) remember(key opening, err error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if key.graph == "" || !errors.Is(err, backend.ErrCrashed) {
+		delete(b.failures, key)
+		return
+	}
+	if len(b.failures) >= maxFailures {
+		clear(b.failures)
+	}
+	f := b.failures[key]
+	if f == nil {
+		f = &failure{}
+		b.failures[key] = f
+	}
+	f.err, f.next = err, b.clock.now().Add(f.delays.next(0))
 }
 
 // Workers implements backend.Supervisor.
