@@ -545,13 +545,19 @@ func (st *store) openWarm(s *session) (*backend.Classifier, error) {
 	return c, nil
 }
 
+// warmTimeout bounds a first run: one that hangs must not keep its session from
+// being opened again.
+const warmTimeout = 2 * time.Minute
+
 func (st *store) warm(s *session, c *backend.Classifier) error {
 	release, err := st.admission.acquire(st.ctx, s, c.Threads())
 	if err != nil {
 		return err
 	}
 	defer release()
-	return c.Run(st.ctx, make([]float32, c.Graph().Input().Len()), make([]float32, c.Graph().Classes()))
+	ctx, cancel := context.WithTimeout(st.ctx, warmTimeout)
+	defer cancel()
+	return c.Run(ctx, make([]float32, c.Graph().Input().Len()), make([]float32, c.Graph().Classes()))
 }
 
 // wait returns the classifier once the session is open.
