@@ -20,7 +20,7 @@ var arrows = map[string][]string{
 	"export":              {"backend", "model"},
 	"model":               {"checkpoint", "graph"},
 	"preprocess":          {"preprocess/internal/jpeg"},
-	"examples/…":          {"backend", "backend/purego", "model", "model/demo", "preprocess"},
+	"examples/…":          {"backend", "backend/purego", "backend/worker", "graph", "model", "model/demo", "preprocess"},
 	"model/demo":          {"checkpoint", "model"},
 	"model/modeltest":     {"checkpoint", "model", "npy"},
 	"backend":             {"graph"},
@@ -29,6 +29,7 @@ var arrows = map[string][]string{
 	"backend/onnx/…":      {"backend", "graph", "backend/onnx/…"},
 	"backend/tflite/…":    {"backend", "graph", "backend/tflite/…"},
 	"backend/remote":      {"backend", "graph", "oip"},
+	"backend/worker":      {"backend", "graph"},
 }
 
 // standardOnly may import nothing but the standard library.

@@ -1052,6 +1052,9 @@ type Session struct {
 
 	// WeightBytes Size of the packed weights.
 	WeightBytes *int64 `json:"weight_bytes,omitempty"`
+
+	// WorkerPid The process that runs it; absent where that is the server's own, or is being started again.
+	WorkerPid *int `json:"worker_pid,omitempty"`
 }
 
 // Target A backend on a device at a precision.
@@ -1074,6 +1077,9 @@ type Target struct {
 
 	// Target Its name in canonical form: the backend's defaults are left out.
 	Target string `json:"target"`
+
+	// Workers The processes of the target's sessions, one each; absent where sessions run in the server's own, or none was ever opened.
+	Workers *Workers `json:"workers,omitempty"`
 }
 
 // TargetAccuracy How often a target is right.
@@ -1175,6 +1181,21 @@ type Timing struct {
 
 	// TotalMs From the request's header to the answer.
 	TotalMs float64 `json:"total_ms"`
+}
+
+// Workers The processes of the target's sessions, one each; absent where sessions run in the server's own, or none was ever opened.
+type Workers struct {
+	// RestartInMs Time to the next start; absent unless any is restarting.
+	RestartInMs *float64 `json:"restart_in_ms,omitempty"`
+
+	// Restarting Sessions whose process died and is not there again.
+	Restarting int `json:"restarting"`
+
+	// Restarts How often a process was started again after it died.
+	Restarts int64 `json:"restarts"`
+
+	// Running Sessions whose process is there.
+	Running int `json:"running"`
 }
 
 // DeadlineMs defines model for DeadlineMs.

@@ -30,6 +30,9 @@ var (
 	ErrShape = errors.New("wrong shape")
 	// ErrClosed: the session is closed.
 	ErrClosed = errors.New("session closed")
+	// ErrCrashed: the process in which the runtime runs died or had to be
+	// killed. It starts again by itself.
+	ErrCrashed = errors.New("the runtime crashed")
 )
 
 // Backend compiles graphs for one runtime. It holds no state and is safe for
@@ -141,6 +144,33 @@ type Description struct {
 	// WeightBytes is the size of the packed weights, ArenaBytes that of the
 	// activations of one run.
 	WeightBytes, ArenaBytes int64
+	// WorkerPID is the id of the process that the session runs in, 0 if that is
+	// the caller's own, or is down.
+	WorkerPID int
+}
+
+// Supervised is a Session in a process of its own, which may be down.
+type Supervised interface {
+	// Up is nil while the process is there, else says why not and when it
+	// starts again.
+	Up() error
+}
+
+// Supervisor is a Backend whose sessions are Supervised.
+type Supervisor interface {
+	// Workers tells of the processes of every target that was ever opened.
+	Workers() []Workers
+}
+
+// Workers are the processes of a target's sessions.
+type Workers struct {
+	Target Target
+	// Running have a process, Restarting wait for theirs to start again.
+	Running, Restarting int
+	// Restarts is how often a process was started again after it died.
+	Restarts int64
+	// RestartIn is the time to the next start where any is Restarting.
+	RestartIn time.Duration
 }
 
 // Exporter is a Backend that can write a graph in its runtime's file format. It

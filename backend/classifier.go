@@ -106,6 +106,19 @@ func (c *Classifier) Describe() Description {
 	return Description{Threads: c.threads}
 }
 
+// Up is nil unless the session runs in a process of its own that is down; it
+// then says why, and when it starts again.
+func (c *Classifier) Up() error {
+	c.mu.RLock()
+	defer c.mu.RUnlock()
+	if s, ok := c.session.(Supervised); ok && !c.closed {
+		if err := s.Up(); err != nil {
+			return fmt.Errorf("%s: %w", c.target, err)
+		}
+	}
+	return nil
+}
+
 // Close waits for calls in progress and frees the session. A second Close
 // returns ErrClosed.
 func (c *Classifier) Close() error {

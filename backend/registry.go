@@ -102,6 +102,24 @@ func (r *Registry) Probe(ctx context.Context) []TargetStatus {
 	return all
 }
 
+// Workers tells of the processes of every target whose sessions have their own.
+// Targets are in canonical form.
+func (r *Registry) Workers() map[Target]Workers {
+	all := map[Target]Workers{}
+	for _, name := range r.Names() {
+		b := r.Backend(name)
+		s, ok := b.(Supervisor)
+		if !ok {
+			continue
+		}
+		for _, w := range s.Workers() {
+			w.Target = canonical(w.Target, b.Targets()[0])
+			all[w.Target] = w
+		}
+	}
+	return all
+}
+
 // Resolve parses the name of a target and returns its canonical form, in which
 // the backend's defaults are left out. The error is ErrTargetSyntax or
 // ErrUnknownTarget; the latter lists what there is.

@@ -115,6 +115,9 @@ type TargetFacts struct {
 	LibraryVersion string `json:"library_version"`
 	WeightBytes    int64  `json:"weight_bytes"`
 	ArenaBytes     int64  `json:"arena_bytes"`
+	// WorkerPID is the process that the session ran in, 0 if that was the
+	// benchmark's own.
+	WorkerPID int `json:"worker_pid,omitempty"`
 }
 
 // Slice is a subject's turn in one block: its raw samples, one a query.
@@ -362,7 +365,7 @@ func (s *Subject) check(c *checker, p Plan) (total int) {
 		for _, text := range []string{d.Provider, d.Library, d.LibraryVersion} {
 			c.text("a target's description", text)
 		}
-		for _, v := range []int64{int64(d.Threads), int64(d.Nodes), int64(d.DelegatedNodes), d.WeightBytes, d.ArenaBytes} {
+		for _, v := range []int64{int64(d.Threads), int64(d.Nodes), int64(d.DelegatedNodes), d.WeightBytes, d.ArenaBytes, int64(d.WorkerPID)} {
 			c.number("a target's description", float64(v), 0, maxFigure)
 		}
 	}

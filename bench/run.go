@@ -294,6 +294,9 @@ func (r *run) open(ctx context.Context) error {
 		}
 		s.Resident = grown(before, r.resident())
 		facts := TargetFacts(c.classifier.Describe())
+		if facts.WorkerPID != 0 {
+			s.Resident = missing("it ran in a process of its own")
+		}
 		s.Description = &facts
 	}
 	if len(failed) == len(r.bundle.Subjects) {

@@ -6,7 +6,7 @@ import (
 )
 
 // Op is one operation. The set is sealed: a backend lowers every type that Ops
-// lists.
+// lists. Its fields have JSON names, under which it goes to a worker process.
 type Op interface {
 	// Kind is the operation's name in tables and JSON.
 	Kind() string
@@ -36,31 +36,45 @@ type Input struct{}
 // Conv is a convolution with a square kernel: out[y,x,o] = bias[o] + sum over
 // the window of in * weight[o,i,ky,kx]. Kernel 1 is a Linear layer on tokens.
 type Conv struct {
-	Out, Kernel, Stride, Pad, Groups int
-	Bias                             bool
+	Out    int  `json:"out"`
+	Kernel int  `json:"kernel"`
+	Stride int  `json:"stride"`
+	Pad    int  `json:"pad"`
+	Groups int  `json:"groups"`
+	Bias   bool `json:"bias"`
 	// Linear says that the authors' module is a Linear: its weight has the
 	// shape [Out In] instead of [Out In 1 1].
-	Linear bool
+	Linear bool `json:"linear"`
 }
 
 // Deconv is a depthwise transposed convolution whose kernel equals its stride
 // (the paper's LocalProp): each input pixel fills its own Kernel x Kernel
 // window of the output, weighted by weight[c,0,ky,kx], plus bias.
-type Deconv struct{ Kernel int }
+type Deconv struct {
+	Kernel int `json:"kernel"`
+}
 
 // Subsample keeps the pixels whose row and column are multiples of Stride (the
 // paper's sparse sampler: one token per window, its top left one).
-type Subsample struct{ Stride int }
+type Subsample struct {
+	Stride int `json:"stride"`
+}
 
 // BatchNorm normalises each channel by its running mean and variance.
-type BatchNorm struct{ Eps float64 }
+type BatchNorm struct {
+	Eps float64 `json:"eps"`
+}
 
 // LayerNorm normalises each pixel over its channels.
-type LayerNorm struct{ Eps float64 }
+type LayerNorm struct {
+	Eps float64 `json:"eps"`
+}
 
 // GroupNorm normalises the whole feature map over height, width and channels,
 // as torch.nn.GroupNorm with one group.
-type GroupNorm struct{ Eps float64 }
+type GroupNorm struct {
+	Eps float64 `json:"eps"`
+}
 
 // GELU is x * (1 + erf(x / sqrt 2)) / 2.
 type GELU struct{}
@@ -69,8 +83,8 @@ type GELU struct{}
 // queries, keys and values side by side, [H W 3C], each with its heads in
 // order; its output is softmax(q kᵀ Scale) v, [H W C].
 type Attention struct {
-	Heads int
-	Scale float64
+	Heads int     `json:"heads"`
+	Scale float64 `json:"scale"`
 }
 
 // Add is the sum of two feature maps of one shape.

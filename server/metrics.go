@@ -58,16 +58,17 @@ func (m *metrics) stages(target string, t api.Timing) {
 type storeCollector struct{ *store }
 
 var (
-	descModels = prometheus.NewDesc("edgevit_models", "Models by state.", []string{"state"}, nil)
-	descMemory = prometheus.NewDesc("edgevit_model_bytes", "Size of a loaded model's weights as float32.", []string{"model"}, nil)
-	descQueue  = prometheus.NewDesc("edgevit_queue_depth", "Requests waiting for a session.", []string{"model", "target"}, nil)
-	descOpen   = prometheus.NewDesc("edgevit_sessions", "Open sessions.", []string{"model", "target"}, nil)
-	descPacked = prometheus.NewDesc("edgevit_session_bytes", "Memory that a session's runtime reports: packed weights, and activations of one run.", []string{"model", "target", "kind"}, nil)
+	descModels   = prometheus.NewDesc("edgevit_models", "Models by state.", []string{"state"}, nil)
+	descMemory   = prometheus.NewDesc("edgevit_model_bytes", "Size of a loaded model's weights as float32.", []string{"model"}, nil)
+	descQueue    = prometheus.NewDesc("edgevit_queue_depth", "Requests waiting for a session.", []string{"model", "target"}, nil)
+	descOpen     = prometheus.NewDesc("edgevit_sessions", "Open sessions.", []string{"model", "target"}, nil)
+	descRestarts = prometheus.NewDesc("edgevit_worker_restarts_total", "Worker processes of a backend that were started again after they died.", []string{"backend"}, nil)
+	descPacked   = prometheus.NewDesc("edgevit_session_bytes", "Memory that a session's runtime reports: packed weights, and activations of one run.", []string{"model", "target", "kind"}, nil)
 )
 
 // Describe is prometheus.Collector's.
 func (c storeCollector) Describe(ch chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{descModels, descMemory, descQueue, descOpen, descPacked} {
+	for _, d := range []*prometheus.Desc{descModels, descMemory, descQueue, descOpen, descPacked, descRestarts} {
 		ch <- d
 	}
 }
@@ -95,6 +96,13 @@ func (c storeCollector) Collect(ch chan<- prometheus.Metric) {
 			gauge(descPacked, float64(d.ArenaBytes), e.name, target, "arena")
 			c.release(s)
 		}
+	}
+	restarts := map[string]int64{}
+	for t, w := range c.registry.Workers() {
+		restarts[t.Backend] += w.Restarts
+	}
+	for name, n := range restarts {
+		ch <- prometheus.MustNewConstMetric(descRestarts, prometheus.CounterValue, float64(n), name)
 	}
 	for state, n := range states {
 		gauge(descModels, float64(n), string(state))

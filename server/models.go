@@ -5,6 +5,7 @@ import (
 	"errors"
 
 	"edgevit/api"
+	"edgevit/backend"
 	"edgevit/model"
 )
 
@@ -68,7 +69,7 @@ func (h handlers) describe(e *entry) api.Model {
 		a.Sessions = append(a.Sessions, api.Session{
 			Target: s.target.String(), Threads: d.Threads, Provider: optional(d.Provider),
 			Nodes: optional(d.Nodes), DelegatedNodes: optional(d.DelegatedNodes), LibraryVersion: optional(d.LibraryVersion),
-			WeightBytes: optional(d.WeightBytes), ArenaBytes: optional(d.ArenaBytes),
+			WeightBytes: optional(d.WeightBytes), ArenaBytes: optional(d.ArenaBytes), WorkerPid: optional(d.WorkerPID),
 		})
 	}
 	return a
@@ -101,14 +102,28 @@ func describeConfig(c model.Config) *api.ModelConfig {
 // ListBackends asks every backend what can run here.
 func (h handlers) ListBackends(ctx context.Context, _ api.ListBackendsRequestObject) (api.ListBackendsResponseObject, error) {
 	answer := api.ListBackends200JSONResponse{Default: h.store.target.String(), Targets: []api.Target{}}
+	workers := h.registry.Workers()
 	for _, s := range h.registry.Probe(ctx) {
 		answer.Targets = append(answer.Targets, api.Target{
-			Target: s.Target.String(), Backend: s.Target.Backend,
+			Workers: describeWorkers(workers, s.Target),
+			Target:  s.Target.String(), Backend: s.Target.Backend,
 			Device: optional(s.Target.Device), Precision: optional(s.Target.Precision),
 			Available: s.Available, Reason: optional(s.Reason), Default: s.Target == h.store.target,
 		})
 	}
 	return answer, nil
+}
+
+func describeWorkers(all map[backend.Target]backend.Workers, t backend.Target) *api.Workers {
+	w, ok := all[t]
+	if !ok {
+		return nil
+	}
+	a := &api.Workers{Running: w.Running, Restarting: w.Restarting, Restarts: w.Restarts}
+	if w.Restarting > 0 {
+		a.RestartInMs = new(ms(w.RestartIn))
+	}
+	return a
 }
 
 // Livez answers as long as the process does.

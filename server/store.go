@@ -612,13 +612,19 @@ func (st *store) held() (bytes int64, idlest *session) {
 	return bytes, idlest
 }
 
+// warmTimeout bounds a first run: one that hangs must not keep its session from
+// being opened again.
+const warmTimeout = 2 * time.Minute
+
 func (st *store) warm(s *session, c *backend.Classifier) error {
 	release, err := st.admission.acquireAnyway(st.ctx, &s.lane, c.Threads())
 	if err != nil {
 		return err
 	}
 	defer release()
-	return c.Run(st.ctx, make([]float32, c.Graph().Input().Len()), make([]float32, c.Graph().Classes()))
+	ctx, cancel := context.WithTimeout(st.ctx, warmTimeout)
+	defer cancel()
+	return c.Run(ctx, make([]float32, c.Graph().Input().Len()), make([]float32, c.Graph().Classes()))
 }
 
 // wait returns the classifier once the session is open.
@@ -688,7 +694,10 @@ func (st *store) readiness() (name string, err error) {
 		if e.unloaded {
 			return "", e.errUnloaded()
 		}
-		if s := e.sessions[st.target]; s != nil && s.isOpen() {
+		if s := e.sessions[st.target]; s != nil && s.isOpen() && s.classifier != nil {
+			if err := s.classifier.Up(); err != nil {
+				return "", fmt.Errorf("%w: %s: %v", errNotReady, name, err)
+			}
 			return name, nil
 		}
 	}

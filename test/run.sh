@@ -89,6 +89,7 @@ tier "runtimes: ONNX Runtime" "$(library onnxruntime)" native env EDGEVIT_TEST_T
 icd=/usr/lib/chromium/vk_swiftshader_icd.json # of Debian's chromium
 tier "runtimes: WebGPU on a software driver" "$(library onnxruntime)$([ -e $icd ] || echo "no $icd: install chromium")" native env EDGEVIT_TEST_TARGETS=onnx go test -count=1 -run '^TestWebGPU$' ./backend/onnx
 tier "runtimes: TensorFlow Lite" "$(library tensorflowlite)" native env EDGEVIT_TEST_TARGETS=tflite,tflite:plain go test ${TAGS:-} ./backend/tflite/...
+tier "runtimes: in worker processes" "$(library onnxruntime)$(library tensorflowlite)" native env EDGEVIT_TEST_TARGETS=onnx,tflite,tflite:plain go test ${TAGS:-} -run '^TestNative$' ./backend/worker
 tier "runtimes: the program with all three" "$(library onnxruntime)$(library tensorflowlite)" native go test ${TAGS:-} ./cmd/...
 tier "runtimes: race detector" "$race_missing$(library onnxruntime)$(library tensorflowlite)" native env EDGEVIT_TEST_TARGETS=onnx,tflite,tflite:plain go test -race ${TAGS:-} ./backend/onnx ./backend/tflite
 tier "python: exported ONNX in the checker and stock runtime" "$(python onnx)" env EDGEVIT_PYTHON="$PWD/.venv/onnx/bin/python" go test ./backend/onnx/export

@@ -44,6 +44,7 @@ type cli struct {
 	Preprocess preprocessCmd `cmd:"" help:"Write what the network would see of each image, as NumPy files."`
 	Healthy    healthyCmd    `cmd:"" help:"Exit 0 if the service on this machine is ready, 1 if not."`
 	Version    versionCmd    `cmd:"" help:"Print the version."`
+	Worker     workerCmd     `cmd:"" hidden:"" help:"Run a backend for serve, which starts this by itself."`
 }
 
 // std are the streams of a command.

@@ -1400,6 +1400,8 @@ export interface components {
              * @description Size of one run's activations.
              */
             arena_bytes?: number;
+            /** @description The process that runs it; absent where that is the server's own, or is being started again. */
+            worker_pid?: number;
         };
         /** @description Everything about the network but its weights. Lists have one value per stage. */
         ModelConfig: {
@@ -1491,6 +1493,24 @@ export interface components {
             default: boolean;
             /** @description Why it cannot: what was looked for, and what to do. */
             reason?: string;
+            workers?: components["schemas"]["Workers"];
+        };
+        /** @description The processes of the target's sessions, one each; absent where sessions run in the server's own, or none was ever opened. */
+        Workers: {
+            /** @description Sessions whose process is there. */
+            running: number;
+            /** @description Sessions whose process died and is not there again. */
+            restarting: number;
+            /**
+             * Format: int64
+             * @description How often a process was started again after it died.
+             */
+            restarts: number;
+            /**
+             * Format: double
+             * @description Time to the next start; absent unless any is restarting.
+             */
+            restart_in_ms?: number;
         };
         Health: {
             /** @enum {string} */
