@@ -153,8 +153,8 @@ func New(c Config) (*Server, error) {
 		admission:   newAdmission(runtime.GOMAXPROCS(0), cmp.Or(c.Queue, 64)),
 	}
 	if c.Token != "" {
-		if len(c.Token) < minToken {
-			return nil, fmt.Errorf("token: it has %d characters, want at least %d", len(c.Token), minToken)
+		if len(c.Token) < MinToken {
+			return nil, fmt.Errorf("token: it has %d characters, want at least %d", len(c.Token), MinToken)
 		}
 		sum := sha256.Sum256([]byte(c.Token))
 		s.token = &sum
