@@ -83,7 +83,7 @@ type Config struct {
 	// Connections at most are served at once; others wait; 0: 2048.
 	Connections int
 	// AllowedHosts are names in a request's Host beside IP addresses and
-	// loopback names, which always pass.
+	// loopback names, which always pass; "*" lets any pass.
 	AllowedHosts []string
 	Version      string
 }

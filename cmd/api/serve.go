@@ -35,7 +35,7 @@ type serveCmd struct {
 	Threads       int           `help:"CPU threads of one run; 0: min(cores, 4)." placeholder:"N" env:"EDGEVIT_THREADS"`
 	Queue         int           `help:"Requests that may wait for one model on one target." default:"64" env:"EDGEVIT_QUEUE"`
 	Deadline      time.Duration `help:"Longest time from a request to its answer." default:"30s" env:"EDGEVIT_DEADLINE"`
-	AllowedHosts  []string      `help:"Host names that requests may use beside loopback ones and IP addresses." placeholder:"NAME" env:"EDGEVIT_ALLOWED_HOSTS"`
+	AllowedHosts  []string      `help:"Host names that requests may use beside loopback ones and IP addresses; * is any." placeholder:"NAME" env:"EDGEVIT_ALLOWED_HOSTS"`
 	TokenFile     string        `help:"File with the token, 16 characters or more, of those who may add and remove models and run benchmarks; made where it does not exist. Default: nobody may." placeholder:"FILE" env:"EDGEVIT_TOKEN_FILE" type:"path"`
 	MaxCheckpoint int64         `name:"max-checkpoint-bytes" help:"Largest checkpoint that is taken in, in bytes." default:"${max_checkpoint}" env:"EDGEVIT_MAX_CHECKPOINT_BYTES"`
 	MaxBytes      int64         `help:"Largest body in bytes." default:"${max_bytes}" env:"EDGEVIT_MAX_BYTES"`
