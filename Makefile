@@ -13,7 +13,7 @@ TAGS = -tags tflite
 FORWARD_ARCHIVE = $(FORWARD)/libtensorflowlite_c.a
 endif
 
-.PHONY: help run build runtimes test training-test check web generate fuzz bench vuln clean
+.PHONY: help run build runtimes test training-test check web generate fuzz bench snapshot vuln clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -57,6 +57,9 @@ fuzz: ## run every fuzz target for FUZZTIME each (default 60s)
 
 bench: ## time the pure-Go engine and its kernels
 	go test -run '^$$' -bench . ./backend/purego/...
+
+snapshot: ## build the archives of a release into .build/release, and look at them
+	tools/release/snapshot.sh
 
 vuln: ## look for known holes in the dependencies (needs the network)
 	$(TOOL) govulncheck ./...

@@ -12,7 +12,7 @@ import (
 // may import beside itself. A tree ends in /…; the longest match counts.
 // What is missing may import nothing of the module.
 var arrows = map[string][]string{
-	"cmd/api":             {"server", "backend", "backend/…", "bench", "checkpoint", "compare", "eval", "export", "jobs", "model", "model/demo", "npy", "preprocess", "pull"},
+	"cmd/api":             {"server", "backend", "backend/…", "bench", "checkpoint", "compare", "eval", "export", "jobs", "model", "model/demo", "npy", "preprocess", "pull", "web"},
 	"server":              {"api", "backend", "bench", "checkpoint", "compare", "eval", "export", "graph", "jobs", "model", "npy", "oip", "preprocess", "web"},
 	"bench":               {"backend", "backend/purego/kernel", "compare", "graph", "jobs", "model"},
 	"compare":             {"backend", "graph"},

@@ -171,8 +171,12 @@ func (s *Server) allowsHost(host string) bool {
 	if _, err := netip.ParseAddr(name); err == nil {
 		return true
 	}
-	return name == "localhost" || strings.HasSuffix(name, ".localhost") || s.hosts[name]
+	return name == "localhost" || strings.HasSuffix(name, ".localhost") || s.hosts[name] || s.hosts[anyHost]
 }
+
+// anyHost among the allowed hosts stands for all names: where a cluster's
+// routes call the service by many, and no browser can reach it directly.
+const anyHost = "*"
 
 // normalHost is the name in a Host header: without port, brackets and final
 // dot, in lower case.

@@ -395,9 +395,9 @@ func TestProtocolRepository(t *testing.T) {
 	dir := t.TempDir()
 	f := &fake{}
 	s := newServer(t, files{"one.pth": "ok", "bad.pth": "no"}, f, func(c *Config) {
-		c.ModelsDir, c.Token, c.DefaultModel = dir, strings.Repeat("t", minToken), "one"
+		c.ModelsDir, c.Token, c.DefaultModel = dir, strings.Repeat("t", MinToken), "one"
 	})
-	token := map[string]string{"Authorization": "Bearer " + strings.Repeat("t", minToken)}
+	token := map[string]string{"Authorization": "Bearer " + strings.Repeat("t", MinToken)}
 	index := func(body string) map[string]string {
 		status, _, answer := s.v2(t, "POST", "/v2/repository/index", nil, []byte(body))
 		var models []oip.RepositoryModel

@@ -108,7 +108,7 @@ type Config struct {
 	// again, or how the server is; 0: 2048.
 	Connections int
 	// AllowedHosts are names in a request's Host beside IP addresses and
-	// loopback names, which always pass.
+	// loopback names, which always pass; "*" lets any pass.
 	AllowedHosts []string
 	Version      string
 }
@@ -187,8 +187,8 @@ func New(c Config) (*Server, error) {
 		s.pixels = semaphore.NewWeighted(max(c.Memory/2, c.Limits.DecodeBytes))
 	}
 	if c.Token != "" {
-		if len(c.Token) < minToken {
-			return nil, fmt.Errorf("token: it has %d characters, want at least %d", len(c.Token), minToken)
+		if len(c.Token) < MinToken {
+			return nil, fmt.Errorf("token: it has %d characters, want at least %d", len(c.Token), MinToken)
 		}
 		sum := sha256.Sum256([]byte(c.Token))
 		s.token = &sum

@@ -1046,3 +1046,16 @@ func TestProblemPages(t *testing.T) {
 		}
 	}
 }
+
+func TestAnyHost(t *testing.T) {
+	for hosts, want := range map[string]int{"edgevit": http.StatusMisdirectedRequest, "*": http.StatusOK} {
+		s := newStopped(t, nil, &fake{}, func(c *Config) { c.AllowedHosts = []string{hosts} })
+		r := httptest.NewRequest(http.MethodGet, "/livez", nil)
+		r.Host = "edgevit-predictor.models.svc.cluster.local"
+		w := httptest.NewRecorder()
+		s.Handler().ServeHTTP(w, r)
+		if w.Code != want {
+			t.Errorf("allowed hosts %q: %d, want %d", hosts, w.Code, want)
+		}
+	}
+}

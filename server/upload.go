@@ -19,10 +19,12 @@ import (
 	"edgevit/model"
 )
 
+// MinToken is the fewest characters of a token.
+const MinToken = 16
+
 const (
 	uploadRoute = "POST /models"
-	maxUploads  = 2  // at once
-	minToken    = 16 // characters
+	maxUploads  = 2 // at once
 
 	// uploadPrefix is that of files which still come in. They have no
 	// extension of a checkpoint, so that no scan takes them for one.

@@ -97,6 +97,10 @@ tier "python: exported TFLite in a stock runtime" "$(python tflite)" env EDGEVIT
 tier "clients: Triton's and KServe's, against the program" "$(python clients)" test/clients/run.sh
 tier "web: types, unit tests, what is built of it" "$(have npm)" test/web.sh
 tier "web: the page in Chromium, against the program" "$(have npm)$(chromium)$(library onnxruntime)$(library tensorflowlite)$(device)" test/browser.sh
+tier "release: archives of six platforms, the same bytes twice" "$(have git)" tools/release/snapshot.sh
+tier "pipelines: Beam on its local runner" "" env CGO_ENABLED=0 go -C pipelines/beam test ./...
+tier "deploy: compose, metrics, Kubernetes, KServe" "" env CGO_ENABLED=0 go -C deploy test -skip '^TestImages$' ./...
+tier "container: Dockerfile's steps, without an engine" "$(have git gcc unshare)$(library onnxruntime)$(library tensorflowlite)" go -C deploy test -count=1 -run '^TestImages$' ./...
 tier "container: Dockerfile" "$([ -x .venv/tools/bin/hadolint ] || have hadolint)" env PATH="$PWD/.venv/tools/bin:$PATH" hadolint Dockerfile
 
 printf '\n%-56s %-8s %s\n' tier result reason

@@ -142,6 +142,13 @@ func classifyFile(ctx context.Context, b *backend.Classifier, m *model.Model, fi
 	if err != nil {
 		return classifyResult{}, err
 	}
+	r, err := classifyImage(ctx, b, m, data, topK)
+	r.File = file
+	return r, err
+}
+
+// classifyImage classifies the bytes of an image; the result names no file.
+func classifyImage(ctx context.Context, b *backend.Classifier, m *model.Model, data []byte, topK int) (classifyResult, error) {
 	begin := time.Now()
 	im, err := preprocess.Decode(ctx, data, preprocess.DefaultLimits(), preprocess.Spec(m.Preprocess))
 	if err != nil {
@@ -164,9 +171,9 @@ func classifyFile(ctx context.Context, b *backend.Classifier, m *model.Model, fi
 	}
 	end := time.Now()
 	return classifyResult{
-		File: file, Predictions: m.Top(logits, topK),
-		Timing: &timing{milliseconds(decoded.Sub(begin)), milliseconds(ready.Sub(decoded)), milliseconds(end.Sub(ready)), milliseconds(end.Sub(begin))},
-		Image:  &imageFacts{im.Format, im.Width, im.Height, im.Orientation, len(data)},
+		Predictions: m.Top(logits, topK),
+		Timing:      &timing{milliseconds(decoded.Sub(begin)), milliseconds(ready.Sub(decoded)), milliseconds(end.Sub(ready)), milliseconds(end.Sub(begin))},
+		Image:       &imageFacts{im.Format, im.Width, im.Height, im.Orientation, len(data)},
 	}, nil
 }
 

@@ -17,9 +17,21 @@ type healthyCmd struct {
 // Run asks the service on this machine for /readyz: a health check for images
 // that have no shell.
 func (c *healthyCmd) Run(ctx context.Context, s std) error {
-	host, port, err := net.SplitHostPort(c.Listen)
-	if err != nil {
+	if _, _, err := net.SplitHostPort(c.Listen); err != nil {
 		return fmt.Errorf("--listen %s: %w", c.Listen, err)
+	}
+	if err := ready(ctx, c.Listen); err != nil {
+		fmt.Fprintln(s.err, "api:", err)
+		return errNo
+	}
+	return nil
+}
+
+// ready asks the service that listens on an address for /readyz.
+func ready(ctx context.Context, listen string) error {
+	host, port, err := net.SplitHostPort(listen)
+	if err != nil {
+		return err
 	}
 	if ip := net.ParseIP(host); host == "" || ip != nil && ip.IsUnspecified() {
 		host = "127.0.0.1"
@@ -32,14 +44,12 @@ func (c *healthyCmd) Run(ctx context.Context, s std) error {
 	}
 	answer, err := http.DefaultClient.Do(request)
 	if err != nil {
-		fmt.Fprintln(s.err, "api:", err)
-		return errNo
+		return err
 	}
 	defer answer.Body.Close()
 	text, err := io.ReadAll(io.LimitReader(answer.Body, 1<<16))
 	if err != nil || answer.StatusCode != http.StatusOK {
-		fmt.Fprintf(s.err, "api: not ready: %s %s\n", answer.Status, strings.TrimSpace(string(text)))
-		return errNo
+		return fmt.Errorf("not ready: %s %s", answer.Status, strings.TrimSpace(string(text)))
 	}
 	return nil
 }

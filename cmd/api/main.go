@@ -42,7 +42,9 @@ type cli struct {
 	Profile    profileCmd    `cmd:"" help:"Show where the time of a run goes, step by step, beside the machine's peak."`
 	Export     exportCmd     `cmd:"" help:"Write a checkpoint in another program's format: onnx, tflite, safetensors."`
 	Preprocess preprocessCmd `cmd:"" help:"Write what the network would see of each image, as NumPy files."`
+	Doctor     doctorCmd     `cmd:"" help:"Check this machine and these settings: what is here, what is missing, what to do."`
 	Healthy    healthyCmd    `cmd:"" help:"Exit 0 if the service on this machine is ready, 1 if not."`
+	Completion completionCmd `cmd:"" help:"Print the script that completes this program's command lines in a shell."`
 	Version    versionCmd    `cmd:"" help:"Print the version."`
 	Worker     workerCmd     `cmd:"" hidden:"" help:"Run a backend for serve, which starts this by itself."`
 }
@@ -77,6 +79,13 @@ func run(ctx context.Context, args []string, s std) int {
 		fmt.Fprintln(s.err, "api:", err)
 		return exitUsage
 	}
+	if completing() {
+		if err := completeLine(parser, s); err != nil {
+			fmt.Fprintln(s.err, "api:", err)
+			return exitUsage
+		}
+		return exitYes
+	}
 	parsed, err := parser.Parse(args)
 	if exit >= 0 { // --help has been answered
 		return exit
@@ -109,6 +118,13 @@ func loadConfig(r io.Reader) (kong.Resolver, error) {
 		return nil, err
 	}
 	return kong.ResolverFunc(func(c *kong.Context, parent *kong.Path, flag *kong.Flag) (any, error) {
+		if n := parent.Node(); n != nil && n.Name == "doctor" { // which checks what serve would do
+			for _, command := range n.Parent.Children {
+				if command.Name == "serve" {
+					parent = &kong.Path{Command: command}
+				}
+			}
+		}
 		for _, name := range flag.Envs {
 			if _, set := os.LookupEnv(name); set {
 				return nil, nil

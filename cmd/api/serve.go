@@ -43,7 +43,7 @@ type serveCmd struct {
 	Connections    int               `help:"Connections that are served at once." default:"2048" env:"EDGEVIT_CONNECTIONS"`
 	MemoryBytes    int64             `help:"Memory of open models, in bytes; those not used for longest make room. Default: half of GOMEMLIMIT, which is 90 % of what the container or machine has unless it is set." placeholder:"N" env:"EDGEVIT_MEMORY_BYTES"`
 	Deadline       time.Duration     `help:"Longest time from a request to its answer." default:"30s" env:"EDGEVIT_DEADLINE"`
-	AllowedHosts   []string          `help:"Host names that requests may use beside loopback ones and IP addresses." placeholder:"NAME" env:"EDGEVIT_ALLOWED_HOSTS"`
+	AllowedHosts   []string          `help:"Host names that requests may use beside loopback ones and IP addresses; * is any." placeholder:"NAME" env:"EDGEVIT_ALLOWED_HOSTS"`
 	AllowedOrigins []string          `help:"Origins of web pages that may use the service from a browser, such as https://example.org." placeholder:"ORIGIN" env:"EDGEVIT_ALLOWED_ORIGINS"`
 	TokenFile      string            `help:"File with the token, 16 characters or more, of those who may add and remove models, run benchmarks and evaluations and see a data set's images; made where it does not exist. Default: nobody may." placeholder:"FILE" env:"EDGEVIT_TOKEN_FILE" type:"path"`
 	MaxCheckpoint  int64             `name:"max-checkpoint-bytes" help:"Largest checkpoint that is taken in, in bytes." default:"${max_checkpoint}" env:"EDGEVIT_MAX_CHECKPOINT_BYTES"`
