@@ -24,6 +24,8 @@ var (
 	ErrNotFound = errors.New("no such run")
 	// ErrInterrupted is what a run ends by when its program ends.
 	ErrInterrupted = errors.New("the program ended")
+	// ErrStorage: the store cannot be written, as on a full disk.
+	ErrStorage = errors.New("the store of runs cannot be written")
 	// ErrExists: there is a run of that id already.
 	ErrExists = errors.New("a run of that id is already there")
 )
@@ -135,7 +137,7 @@ type Job struct {
 }
 
 // Begin takes the machine for a run and lists it as Running. The error is
-// ErrBusy where it is taken. Exactly one of Job's End follows.
+// ErrBusy where it is taken, ErrStorage where it cannot be listed. Exactly one of Job's End follows.
 func (s *Store) Begin(p Plan) (*Job, error) {
 	unlock, err := s.lock()
 	if err != nil {
@@ -185,7 +187,7 @@ func (j *Job) End(b *Bundle, cause error) error {
 		}
 	}
 	if _, err := j.store.db.Exec("UPDATE runs SET state = ?, error = ?, plan = coalesce(?, plan), summary = ?, bundle = ? WHERE id = ?", state, text, nullable(plan), nullable(summary), file, j.ID); err != nil {
-		return fmt.Errorf("keep run: %w", err)
+		return fmt.Errorf("keep run: %w", writeError(err))
 	}
 	return nil
 }
@@ -212,7 +214,7 @@ func (s *Store) lock() (unlock func(), err error) {
 		if errors.As(err, &e) && e.Code()&0xff == sqlite3.SQLITE_BUSY {
 			return nil, ErrBusy
 		}
-		return nil, fmt.Errorf("lock the machine: %w", err)
+		return nil, fmt.Errorf("lock the machine: %w", writeError(err))
 	}
 	return func() {
 		_ = tx.Rollback() // nothing was written
@@ -223,7 +225,7 @@ func (s *Store) lock() (unlock func(), err error) {
 // interrupt marks runs whose process has ended; the caller holds the lock.
 func (s *Store) interrupt() error {
 	if _, err := s.db.Exec("UPDATE runs SET state = ? WHERE state = ?", Interrupted, Running); err != nil {
-		return fmt.Errorf("store of runs: %w", err)
+		return fmt.Errorf("store of runs: %w", writeError(err))
 	}
 	return nil
 }
@@ -245,6 +247,19 @@ func (s *Store) sweep() error {
 	return s.interrupt()
 }
 
+// writeError makes ErrStorage of what the disk refuses
+// (https://www.sqlite.org/rescode.html).
+func writeError(err error) error {
+	var e *sqlite.Error
+	if errors.As(err, &e) {
+		switch e.Code() & 0xff {
+		case sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN:
+			return fmt.Errorf("%w: %w", ErrStorage, err)
+		}
+	}
+	return err
+}
+
 func (s *Store) insert(r Record, file []byte) error {
 	plan, err := json.Marshal(r.Plan)
 	if err != nil {
@@ -263,13 +278,13 @@ func (s *Store) insert(r Record, file []byte) error {
 		return fmt.Errorf("%w: %s", ErrExists, r.ID)
 	}
 	if err != nil {
-		return fmt.Errorf("keep run: %w", err)
+		return fmt.Errorf("keep run: %w", writeError(err))
 	}
 	return nil
 }
 
 // Import keeps a bundle that was read from elsewhere. The error is ErrExists
-// where there is a run of its id.
+// where there is a run of its id, ErrStorage where it cannot be written.
 func (s *Store) Import(b *Bundle) error {
 	var file bytes.Buffer
 	if err := b.Write(&file); err != nil {
@@ -359,7 +374,7 @@ func (s *Store) Delete(ctx context.Context, id string) error {
 		return fmt.Errorf("delete run %s: %w", id, ErrBusy)
 	}
 	if _, err := s.db.ExecContext(ctx, "DELETE FROM runs WHERE id = ? AND state <> ?", id, Running); err != nil {
-		return fmt.Errorf("delete run %s: %w", id, err)
+		return fmt.Errorf("delete run %s: %w", id, writeError(err))
 	}
 	return nil
 }

@@ -102,6 +102,34 @@ func TestStore(t *testing.T) {
 
 // TestKill kills a process in the middle of a run, as kill -9 does, after it
 // has kept another.
+// TestFullStore lets the store meet a database that cannot grow, which SQLite
+// reports as it does a full disk.
+func TestFullStore(t *testing.T) {
+	s := openStore(t, t.TempDir())
+	s.db.SetMaxOpenConns(1)
+	if _, err := s.db.Exec("PRAGMA max_page_count = 1"); err != nil { // at least what there is
+		t.Fatal(err)
+	}
+	var err error
+	for i := 0; i < 100 && err == nil; i++ {
+		b := example()
+		b.ID = newID()
+		err = s.Import(b)
+	}
+	if !errors.Is(err, ErrStorage) {
+		t.Errorf("import into a full store: %v, want ErrStorage", err)
+	}
+	if records, err := s.List(t.Context(), 1000); err != nil || len(records) == 100 {
+		t.Errorf("%d runs, %v; want those that found room", len(records), err)
+	}
+	if _, err := s.db.Exec("PRAGMA max_page_count = 1000000"); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Import(example()); err != nil {
+		t.Errorf("import with room: %v", err)
+	}
+}
+
 func TestKill(t *testing.T) {
 	if folder := os.Getenv("BENCH_TEST_STORE"); folder != "" {
 		s, err := OpenStore(folder)
