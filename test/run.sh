@@ -97,6 +97,13 @@ tier "web: types, unit tests, what is built of it" "$(have npm)" test/web.sh
 tier "web: the page in Chromium, against the program" "$(have npm)$(chromium)$(library onnxruntime)$(library tensorflowlite)$(device)" test/browser.sh
 tier "container: Dockerfile" "$([ -x .venv/tools/bin/hadolint ] || have hadolint)" env PATH="$PWD/.venv/tools/bin:$PATH" hadolint Dockerfile
 
+for trial in load soak faults wire storm corpus; do
+	tier "hold: $trial" "$([ "$(uname -s)" = Linux ] || echo "not Linux")" test/hold.sh "$trial"
+done
+tier "hold: its own units" "$([ "$(uname -s)" = Linux ] || echo "not Linux")" go -C test/hold test ./...
+tier "hold: the contract, by schemathesis" "$(python contract)" test/contract.sh
+tier "supply: packages locked by hash" "$(have python3)" test/locks.sh
+
 printf '\n%-56s %-8s %s\n' tier result reason
 for i in "${!names[@]}"; do
 	printf '%-56s %-8s %s\n' "${names[$i]}" "${results[$i]}" "${reasons[$i]}"
