@@ -9,7 +9,7 @@ RUN CGO_ENABLED=0 go build -trimpath -ldflags "-s -w -X main.version=${VERSION}"
 
 FROM scratch
 COPY --from=build /api /api
-COPY LICENSE NOTICE /licenses/
+COPY LICENSE NOTICE THIRD_PARTY.md /licenses/
 COPY --from=build --chown=65534:65534 /data /data
 USER 65534:65534
 ENV EDGEVIT_LISTEN=0.0.0.0:8080 EDGEVIT_DATA=/data EDGEVIT_LOG_FORMAT=json

@@ -13,7 +13,7 @@ TAGS = -tags tflite
 FORWARD_ARCHIVE = $(FORWARD)/libtensorflowlite_c.a
 endif
 
-.PHONY: help run build runtimes test soak training-test check web generate fuzz bench vuln clean
+.PHONY: help run build runtimes test soak training-test check web generate fuzz bench vuln sbom clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -63,6 +63,13 @@ bench: ## time the pure-Go engine and its kernels
 
 vuln: ## look for known holes in the dependencies (needs the network)
 	$(TOOL) govulncheck ./...
+	npm --prefix web audit --omit=dev
+	npm --prefix runtimes audit --omit=dev
+
+sbom: build ## write bin/sbom.json, CycloneDX of what bin/api holds and fetches
+	$(TOOL) cyclonedx-gomod bin -json -version "$(VERSION)" -output bin/modules.json bin/api
+	go run ./test/thirdparty -sbom bin/modules.json > bin/sbom.json
+	@rm bin/modules.json
 
 clean: ## remove what was built
 	rm -rf bin .build
