@@ -76,7 +76,7 @@ func load(ctx context.Context, t *trial) error {
 				return ctx.Err()
 			}
 			rate := vegeta.Rate{Freq: max(1, int(capacity*level*10)), Per: 10 * time.Second}
-			blocks[level] = append(blocks[level], attack(ctx, v, photo, rate, 0, within(t, 2300*time.Millisecond, 15*time.Second)))
+			blocks[level] = append(blocks[level], attack(ctx, v, photo, rate, 0, within(t, 2*time.Second, 15*time.Second)))
 			time.Sleep(200 * time.Millisecond)
 		}
 	}

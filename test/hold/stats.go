@@ -3,7 +3,6 @@
 package main
 
 import (
-	"cmp"
 	"math"
 	"slices"
 )
@@ -17,9 +16,11 @@ func quantile[T any](sorted []T, q float64) T {
 	return sorted[int(math.Ceil(q*float64(len(sorted)-1)))]
 }
 
-func median[T cmp.Ordered](values []T) T {
+// median is the middle value, of an even count the mean of the two.
+func median(values []float64) float64 {
 	sorted := slices.Sorted(slices.Values(values))
-	return quantile(sorted, 0.5)
+	n := len(sorted)
+	return (sorted[(n-1)/2] + sorted[n/2]) / 2
 }
 
 // blockMeans are the means of n equal stretches of a series. Neighbouring

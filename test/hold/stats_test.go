@@ -27,6 +27,15 @@ func TestStudent(t *testing.T) {
 	}
 }
 
+func TestMedian(t *testing.T) {
+	if got := median([]float64{3, 1}); got != 2 {
+		t.Errorf("median of two is %v, want 2", got)
+	}
+	if got := median([]float64{9, 1, 3}); got != 3 {
+		t.Errorf("median of three is %v, want 3", got)
+	}
+}
+
 func TestQuantile(t *testing.T) {
 	values := []int{1, 2, 3, 4, 5}
 	for q, want := range map[float64]int{0: 1, 0.5: 3, 0.99: 5, 1: 5} {
