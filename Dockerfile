@@ -32,7 +32,7 @@ RUN EDGEVIT_REQUIRE=all ./install.sh && mv "/fetch/.runtimes/$(go env GOOS)-$(go
 FROM scratch AS purego
 COPY --from=source /etc/ssl/certs/ca-certificates.crt /etc/ssl/certs/ca-certificates.crt
 COPY --from=source /gathered/licenses /licenses
-COPY LICENSE NOTICE /licenses/
+COPY LICENSE NOTICE THIRD_PARTY.md /licenses/
 COPY --from=source --chown=65534:65534 /data /data
 COPY --from=static /static/api /api
 USER 65534:65534
@@ -46,7 +46,7 @@ CMD ["serve"]
 # built beside, and no shell.
 FROM gcr.io/distroless/cc-debian13:nonroot AS full
 COPY --from=source /gathered/licenses /licenses
-COPY LICENSE NOTICE /licenses/
+COPY LICENSE NOTICE THIRD_PARTY.md /licenses/
 COPY --from=source --chown=65534:65534 /data /data
 COPY --from=runtimes /libraries /runtimes
 COPY --from=native /native/api /api

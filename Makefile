@@ -13,7 +13,7 @@ TAGS = -tags tflite
 FORWARD_ARCHIVE = $(FORWARD)/libtensorflowlite_c.a
 endif
 
-.PHONY: help run build runtimes test training-test check web generate fuzz bench snapshot vuln clean
+.PHONY: help run build runtimes test soak training-test check web generate fuzz bench snapshot vuln sbom clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -37,6 +37,9 @@ test: $(FORWARD_ARCHIVE) ## run every tier of tests that this machine can run
 	NATIVE='$(NATIVE)' TAGS='$(TAGS)' test/run.sh
 
 TRAINING_VENV = $(CURDIR)/.venv/training
+
+soak: $(FORWARD_ARCHIVE) ## the long forms of test/hold, of the contract and of reproducible builds (about 1 h)
+	NATIVE='$(NATIVE)' TAGS='$(TAGS)' test/soak.sh
 
 training-test: ## hold training/ to the Go graph and preprocessing (installs PyTorch: 5.4 GB)
 	training/venv.sh $(TRAINING_VENV)
@@ -63,6 +66,13 @@ snapshot: ## build the archives of a release into .build/release, and look at th
 
 vuln: ## look for known holes in the dependencies (needs the network)
 	$(TOOL) govulncheck ./...
+	npm --prefix web audit --omit=dev
+	npm --prefix runtimes audit --omit=dev
+
+sbom: build ## write bin/sbom.json, CycloneDX of what bin/api holds and fetches
+	$(TOOL) cyclonedx-gomod bin -json -version "$(VERSION)" -output bin/modules.json bin/api
+	go run ./test/thirdparty -sbom bin/modules.json > bin/sbom.json
+	@rm bin/modules.json
 
 clean: ## remove what was built
 	rm -rf bin .build

@@ -32,6 +32,8 @@ var (
 	ErrNotFound = errors.New("no such run")
 	// ErrInterrupted is what a job ends by when its program ends.
 	ErrInterrupted = errors.New("the program ended")
+	// ErrStorage: the store cannot be written, as on a full disk.
+	ErrStorage = errors.New("the store of runs cannot be written")
 	// ErrExists: there is a job of that id already.
 	ErrExists = errors.New("a run of that id is already there")
 )
@@ -172,7 +174,7 @@ type Job[Plan, Summary any] struct {
 }
 
 // Begin takes the machine for a job and lists it as Running. The error is
-// ErrBusy where it is taken.
+// ErrBusy where it is taken, ErrStorage where it cannot be listed.
 func (s *Store[Plan, Summary]) Begin(origin string, p Plan) (*Job[Plan, Summary], error) {
 	unlock, err := s.lock()
 	if err != nil {
@@ -222,7 +224,7 @@ func (j *Job[Plan, Summary]) Fail(cause error) error {
 func (j *Job[Plan, Summary]) end(state State, text string, plan, summary any, file []byte) error {
 	defer j.unlock()
 	if _, err := j.store.db.Exec("UPDATE runs SET state = ?, error = ?, plan = coalesce(?, plan), summary = ?, bundle = ? WHERE id = ?", state, text, plan, summary, file, j.ID); err != nil {
-		return fmt.Errorf("keep run: %w", err)
+		return fmt.Errorf("keep run: %w", writeError(err))
 	}
 	return nil
 }
@@ -242,7 +244,7 @@ func (s *Store[Plan, Summary]) lock() (unlock func(), err error) {
 		if errors.As(err, &e) && e.Code()&0xff == sqlite3.SQLITE_BUSY {
 			return nil, ErrBusy
 		}
-		return nil, fmt.Errorf("lock the machine: %w", err)
+		return nil, fmt.Errorf("lock the machine: %w", writeError(err))
 	}
 	return func() {
 		_ = tx.Rollback() // nothing was written
@@ -250,10 +252,23 @@ func (s *Store[Plan, Summary]) lock() (unlock func(), err error) {
 	}, nil
 }
 
+// writeError makes ErrStorage of what the disk refuses
+// (https://www.sqlite.org/rescode.html).
+func writeError(err error) error {
+	var e *sqlite.Error
+	if errors.As(err, &e) {
+		switch e.Code() & 0xff {
+		case sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN:
+			return fmt.Errorf("%w: %w", ErrStorage, err)
+		}
+	}
+	return err
+}
+
 // interrupt marks jobs of all kinds whose process has ended; the caller holds the lock.
 func (s *Store[Plan, Summary]) interrupt() error {
 	if _, err := s.db.Exec("UPDATE runs SET state = ? WHERE state = ?", Interrupted, Running); err != nil {
-		return fmt.Errorf("store of runs: %w", err)
+		return fmt.Errorf("store of runs: %w", writeError(err))
 	}
 	return nil
 }
@@ -276,7 +291,7 @@ func (s *Store[Plan, Summary]) sweep() error {
 }
 
 // Insert keeps a job that was done elsewhere, with its file. The error is
-// ErrExists where there is one of its id.
+// ErrExists where there is one of its id, ErrStorage where it cannot be written.
 func (s *Store[Plan, Summary]) Insert(r Record[Plan, Summary], file []byte) error {
 	plan, err := json.Marshal(r.Plan)
 	if err != nil {
@@ -297,7 +312,7 @@ func (s *Store[Plan, Summary]) Insert(r Record[Plan, Summary], file []byte) erro
 		return fmt.Errorf("%w: %s", ErrExists, r.ID)
 	}
 	if err != nil {
-		return fmt.Errorf("keep run: %w", err)
+		return fmt.Errorf("keep run: %w", writeError(err))
 	}
 	return nil
 }
@@ -383,7 +398,7 @@ func (s *Store[Plan, Summary]) Delete(ctx context.Context, id string) error {
 		return fmt.Errorf("delete run %s: %w", id, ErrBusy)
 	}
 	if _, err := s.db.ExecContext(ctx, "DELETE FROM runs WHERE id = ? AND state <> ?", id, Running); err != nil {
-		return fmt.Errorf("delete run %s: %w", id, err)
+		return fmt.Errorf("delete run %s: %w", id, writeError(err))
 	}
 	return nil
 }

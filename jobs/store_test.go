@@ -5,6 +5,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 )
 
 type plan struct {
@@ -112,5 +113,34 @@ PRAGMA user_version = 1;`); err != nil {
 	}
 	if _, err := Open[plan, summary](folder, "benchmark"); err == nil || !strings.Contains(err.Error(), "newer program") {
 		t.Errorf("of version 3: %v", err)
+	}
+}
+
+// TestFullStore lets the store meet a database that cannot grow, which SQLite
+// reports as it does a full disk.
+func TestFullStore(t *testing.T) {
+	s := openStore(t, t.TempDir(), "benchmark")
+	s.db.SetMaxOpenConns(1)
+	if _, err := s.db.Exec("PRAGMA max_page_count = 1"); err != nil { // at least what there is
+		t.Fatal(err)
+	}
+	insert := func() error {
+		return s.Insert(Record[plan, summary]{ID: NewID(), Created: time.Now(), State: Done, Origin: "api"}, make([]byte, 1000))
+	}
+	var err error
+	for i := 0; i < 100 && err == nil; i++ {
+		err = insert()
+	}
+	if !errors.Is(err, ErrStorage) {
+		t.Errorf("into a full store: %v, want ErrStorage", err)
+	}
+	if records, err := s.List(t.Context(), 1000); err != nil || len(records) == 100 {
+		t.Errorf("%d runs, %v; want those that found room", len(records), err)
+	}
+	if _, err := s.db.Exec("PRAGMA max_page_count = 1000000"); err != nil {
+		t.Fatal(err)
+	}
+	if err := insert(); err != nil {
+		t.Errorf("with room: %v", err)
 	}
 }

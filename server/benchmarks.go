@@ -67,6 +67,15 @@ func (h handlers) plan(ctx context.Context, p api.StartBenchmarkParams) (bench.P
 		Rate: value(p.Rate), BoundMS: value(p.BoundMs), Batch: value(p.Batch), MinDurationMS: value(p.MinDurationMs),
 		MinCount: value(p.MinCount), Blocks: value(p.Blocks), Seed: cmp.Or(uint64(value(p.Seed)), rand.Uint64()>>11),
 	}.WithDefaults()
+	// A field of the plan that is 0 has its default; a parameter that is 0 is wrong.
+	for name, v := range map[string]*int{"threads": p.Threads, "batch": p.Batch, "min_count": p.MinCount, "blocks": p.Blocks} {
+		if v != nil && *v < 1 {
+			return plan, nil, fmt.Errorf("%w: %s is %d, want 1 or more", bench.ErrPlan, name, *v)
+		}
+	}
+	if p.Seed != nil && *p.Seed < 1 {
+		return plan, nil, fmt.Errorf("%w: seed is %d, want 1 or more", bench.ErrPlan, *p.Seed)
+	}
 	names := p.Models
 	if names == nil {
 		names = []string{""}

@@ -341,6 +341,8 @@ func TestBenchmarkAnswers(t *testing.T) {
 		{name: "unknown scenario", path: "/benchmarks?scenario=multi-stream", status: 400, slug: "invalid-plan", detail: "multi-stream"},
 		{name: "server without rate", path: "/benchmarks?scenario=server", status: 400, slug: "invalid-plan", detail: "rate is 0"},
 		{name: "negative blocks", path: "/benchmarks?blocks=-1", status: 400, slug: "invalid-plan", detail: "blocks"},
+		{name: "no threads", path: "/benchmarks?targets=fake&threads=0", status: 400, slug: "invalid-plan", detail: "threads is 0"},
+		{name: "no seed", path: "/benchmarks?targets=fake&seed=0", status: 400, slug: "invalid-plan", detail: "seed is 0"},
 		{name: "a long block", path: "/benchmarks?targets=fake&blocks=1&min_duration_ms=6000", status: 400, slug: "invalid-plan", detail: "at most 5s"},
 		{name: "a block of many", path: "/benchmarks?targets=fake&blocks=10&min_count=1001", status: 400, slug: "invalid-plan", detail: "min_count"},
 		{name: "a rate that is not a number", path: "/benchmarks?scenario=server&rate=NaN", status: 400, slug: "invalid-plan"},

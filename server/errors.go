@@ -164,7 +164,8 @@ var problems = []problem{
 		"Evaluate again what is there now."},
 	{errNoRuns, "runs-unavailable", http.StatusServiceUnavailable, "No store of runs",
 		"Benchmarks and evaluations are kept in the data folder, and this server has none that it can use, for the reason given.",
-		"Start the server with --data and a folder that it may write to."},
+		"Start the server with --data and a folder that it may write to, and with room on its disk."},
+	{jobs.ErrStorage, "runs-unavailable", http.StatusServiceUnavailable, "No store of runs", "", ""},
 
 	{errContentEncoding, "unsupported-content-encoding", http.StatusUnsupportedMediaType, "Unsupported content encoding",
 		"The body's Content-Encoding is none that the server undoes.",

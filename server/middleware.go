@@ -143,9 +143,15 @@ func secureHeaders(next http.Handler) http.Handler {
 
 // limitReading bounds the time in which a request's body must arrive, also
 // where nobody wants it. A connection that has no deadlines, as in tests, is
-// none that is slow.
+// none that is slow. A chunked body is the last of its connection: net/http
+// drops a Content-Length beside Transfer-Encoding before anybody sees it, and
+// what follows such a body may be a request only to this server, and a part of
+// the body to one in between (RFC 9112 section 6.1 wants the connection closed).
 func (s *Server) limitReading(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if len(r.TransferEncoding) > 0 {
+			w.Header().Set("Connection", "close")
+		}
 		if r.ContentLength != 0 {
 			_ = http.NewResponseController(w).SetReadDeadline(infoOf(r.Context()).start.Add(s.deadline))
 		}

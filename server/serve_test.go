@@ -195,6 +195,26 @@ func TestUnwantedBody(t *testing.T) {
 	}
 }
 
+// TestChunkedIsLast checks that what follows a chunked body is not taken for a
+// request: with a Content-Length beside it, a server in between may have passed
+// it on as a part of the body.
+func TestChunkedIsLast(t *testing.T) {
+	s := newServer(t, nil, &fake{}, nil)
+	url, _, _ := serve(t, s)
+	conn, err := net.Dial("tcp", strings.TrimPrefix(url, "http://"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	conn.SetDeadline(time.Now().Add(10 * time.Second))
+	io.WriteString(conn, "POST /classify HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"+
+		"GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n")
+	got, err := io.ReadAll(conn)
+	if n := strings.Count(string(got), "HTTP/1.1 "); err != nil || n != 1 || !strings.HasPrefix(string(got), "HTTP/1.1 400 ") {
+		t.Errorf("got %q, %v; want one answer, 400, and the end of the connection", got, err)
+	}
+}
+
 // TestRawRequests has what the http package's client does not send.
 func TestRawRequests(t *testing.T) {
 	s := newServer(t, nil, &fake{}, nil)

@@ -9,7 +9,10 @@ if [ -n "$unformatted" ]; then
 	exit 1
 fi
 go vet ./...
+go -C test/hold vet ./...
 go tool -modfile=tools/go.mod staticcheck ./...
+
+go run ./test/thirdparty -check THIRD_PARTY.md
 
 # Generated files are made again in place and compared with what was there.
 generated=(api/api.gen.go backend/purego/kernel/asm_amd64.go backend/purego/kernel/asm_amd64.s)

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Runs every fuzz target for FUZZTIME (default 60s).
+# Runs every fuzz target for FUZZTIME (default 60s); FUZZTIME=10m is the long form.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 for package in $(go list ./...); do

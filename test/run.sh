@@ -103,6 +103,13 @@ tier "deploy: compose, metrics, Kubernetes, KServe" "" env CGO_ENABLED=0 go -C d
 tier "container: Dockerfile's steps, without an engine" "$(have git gcc unshare)$(library onnxruntime)$(library tensorflowlite)" go -C deploy test -count=1 -run '^TestImages$' ./...
 tier "container: Dockerfile" "$([ -x .venv/tools/bin/hadolint ] || have hadolint)" env PATH="$PWD/.venv/tools/bin:$PATH" hadolint Dockerfile
 
+for trial in load soak faults wire storm corpus; do
+	tier "hold: $trial" "$([ "$(uname -s)" = Linux ] || echo "not Linux")" test/hold.sh "$trial"
+done
+tier "hold: its own units" "$([ "$(uname -s)" = Linux ] || echo "not Linux")" go -C test/hold test ./...
+tier "hold: the contract, by schemathesis" "$(python contract)" test/contract.sh
+tier "supply: packages locked by hash" "$(have python3)" test/locks.sh
+
 printf '\n%-56s %-8s %s\n' tier result reason
 for i in "${!names[@]}"; do
 	printf '%-56s %-8s %s\n' "${names[$i]}" "${results[$i]}" "${reasons[$i]}"
