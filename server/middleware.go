@@ -251,13 +251,22 @@ func (s *Server) allowOrigins(origins []string) func(http.Handler) http.Handler 
 	if len(origins) == 0 {
 		return func(next http.Handler) http.Handler { return next }
 	}
-	return cors.Handler(cors.Options{
+	allow := cors.Handler(cors.Options{
 		AllowedOrigins: origins,
 		AllowedMethods: []string{http.MethodGet, http.MethodHead, http.MethodPost, http.MethodDelete},
-		AllowedHeaders: []string{"Authorization", "Content-Type", "X-Request-ID"},
-		ExposedHeaders: []string{"Location", "Retry-After", "X-Request-ID"},
+		AllowedHeaders: []string{"Authorization", "Content-Type", "Traceparent", "Tracestate", "X-Request-ID"},
+		ExposedHeaders: []string{"Location", "Retry-After", "Server-Timing", "X-Request-ID"},
 		MaxAge:         600,
 	})
+	return func(next http.Handler) http.Handler {
+		return allow(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			// Whose page may read the answer may also see its times.
+			if origin := w.Header().Get("Access-Control-Allow-Origin"); origin != "" {
+				w.Header().Set("Timing-Allow-Origin", origin)
+			}
+			next.ServeHTTP(w, r)
+		}))
+	}
 }
 
 // originProtection trusts these origins beside the server's own. The error says

@@ -1299,7 +1299,7 @@ export interface components {
                 "application/problem+json": components["schemas"]["Problem"];
             };
         };
-        /** @description The target cannot run here or not this model, the models folder cannot be written, there is no store of runs, or the server is not ready. */
+        /** @description The target cannot run here or not this model, the models folder cannot be written, there is no store of runs, memory or connections are taken, or the server is not ready. Where waiting helps there is a `Retry-After`. */
         Unavailable: {
             headers: {
                 [name: string]: unknown;
@@ -1318,9 +1318,23 @@ export interface components {
             };
         };
     };
-    parameters: never;
+    parameters: {
+        /**
+         * @description How long the answer is of use, in milliseconds from the request's header on. What would begin too late is refused
+         *     at once with 429, what has not ended by then with 504. The server's own deadline stands where it is sooner.
+         * @example 2000
+         */
+        DeadlineMs: number;
+    };
     requestBodies: never;
-    headers: never;
+    headers: {
+        /**
+         * @description The times in `timing` for a browser's network panel, as W3C Server Timing has them: `queue`, `decode`, `preprocess`,
+         *     `inference` and `total`, in milliseconds. Of several targets each has its own, which `desc` names.
+         * @example queue;dur=0.01, decode;dur=2.1, preprocess;dur=0.9, inference;dur=6.4, total;dur=9.8
+         */
+        ServerTiming: string;
+    };
     pathItems: never;
 }
 export type $defs = Record<string, never>;
@@ -1340,6 +1354,12 @@ export interface operations {
                  * @example 3
                  */
                 top_k?: number;
+                /**
+                 * @description How long the answer is of use, in milliseconds from the request's header on. What would begin too late is refused
+                 *     at once with 429, what has not ended by then with 504. The server's own deadline stands where it is sooner.
+                 * @example 2000
+                 */
+                deadline_ms?: components["parameters"]["DeadlineMs"];
             };
             header?: never;
             path?: never;
@@ -1359,6 +1379,7 @@ export interface operations {
             /** @description The most probable classes. */
             200: {
                 headers: {
+                    "Server-Timing": components["headers"]["ServerTiming"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -1421,6 +1442,12 @@ export interface operations {
                  * @example 20
                  */
                 repeat?: number;
+                /**
+                 * @description How long the answer is of use, in milliseconds from the request's header on. What would begin too late is refused
+                 *     at once with 429, what has not ended by then with 504. The server's own deadline stands where it is sooner.
+                 * @example 2000
+                 */
+                deadline_ms?: components["parameters"]["DeadlineMs"];
             };
             header?: never;
             path?: never;
@@ -1440,6 +1467,7 @@ export interface operations {
             /** @description What each target says, and how they agree. */
             200: {
                 headers: {
+                    "Server-Timing": components["headers"]["ServerTiming"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -1469,6 +1497,12 @@ export interface operations {
                  * @example demo
                  */
                 model?: string;
+                /**
+                 * @description How long the answer is of use, in milliseconds from the request's header on. What would begin too late is refused
+                 *     at once with 429, what has not ended by then with 504. The server's own deadline stands where it is sooner.
+                 * @example 2000
+                 */
+                deadline_ms?: components["parameters"]["DeadlineMs"];
             };
             header?: never;
             path?: never;
@@ -1488,6 +1522,7 @@ export interface operations {
             /** @description The input tensor. */
             200: {
                 headers: {
+                    "Server-Timing": components["headers"]["ServerTiming"];
                     /**
                      * @description The file's name.
                      * @example attachment; filename="input.npy"
@@ -1534,7 +1569,9 @@ export interface operations {
             };
             400: components["responses"]["BadRequest"];
             421: components["responses"]["MisdirectedRequest"];
+            429: components["responses"]["TooManyRequests"];
             500: components["responses"]["InternalError"];
+            503: components["responses"]["Unavailable"];
         };
     };
     uploadModel: {
@@ -1614,7 +1651,9 @@ export interface operations {
             400: components["responses"]["BadRequest"];
             404: components["responses"]["NotFound"];
             421: components["responses"]["MisdirectedRequest"];
+            429: components["responses"]["TooManyRequests"];
             500: components["responses"]["InternalError"];
+            503: components["responses"]["Unavailable"];
         };
     };
     deleteModel: {
@@ -1645,6 +1684,7 @@ export interface operations {
             404: components["responses"]["NotFound"];
             409: components["responses"]["Conflict"];
             421: components["responses"]["MisdirectedRequest"];
+            429: components["responses"]["TooManyRequests"];
             499: components["responses"]["ClientClosedRequest"];
             500: components["responses"]["InternalError"];
             503: components["responses"]["Unavailable"];
@@ -1786,6 +1826,7 @@ export interface operations {
             };
             400: components["responses"]["BadRequest"];
             421: components["responses"]["MisdirectedRequest"];
+            429: components["responses"]["TooManyRequests"];
             499: components["responses"]["ClientClosedRequest"];
             500: components["responses"]["InternalError"];
             503: components["responses"]["Unavailable"];
@@ -1887,6 +1928,7 @@ export interface operations {
             415: components["responses"]["UnsupportedMediaType"];
             421: components["responses"]["MisdirectedRequest"];
             422: components["responses"]["Unprocessable"];
+            429: components["responses"]["TooManyRequests"];
             499: components["responses"]["ClientClosedRequest"];
             500: components["responses"]["InternalError"];
             503: components["responses"]["Unavailable"];
@@ -1964,6 +2006,7 @@ export interface operations {
             400: components["responses"]["BadRequest"];
             404: components["responses"]["NotFound"];
             421: components["responses"]["MisdirectedRequest"];
+            429: components["responses"]["TooManyRequests"];
             499: components["responses"]["ClientClosedRequest"];
             500: components["responses"]["InternalError"];
             503: components["responses"]["Unavailable"];
@@ -2005,6 +2048,7 @@ export interface operations {
             404: components["responses"]["NotFound"];
             409: components["responses"]["Conflict"];
             421: components["responses"]["MisdirectedRequest"];
+            429: components["responses"]["TooManyRequests"];
             499: components["responses"]["ClientClosedRequest"];
             500: components["responses"]["InternalError"];
             503: components["responses"]["Unavailable"];
@@ -2044,6 +2088,7 @@ export interface operations {
             400: components["responses"]["BadRequest"];
             404: components["responses"]["NotFound"];
             421: components["responses"]["MisdirectedRequest"];
+            429: components["responses"]["TooManyRequests"];
             499: components["responses"]["ClientClosedRequest"];
             500: components["responses"]["InternalError"];
             503: components["responses"]["Unavailable"];
@@ -2082,6 +2127,7 @@ export interface operations {
             400: components["responses"]["BadRequest"];
             404: components["responses"]["NotFound"];
             421: components["responses"]["MisdirectedRequest"];
+            429: components["responses"]["TooManyRequests"];
             499: components["responses"]["ClientClosedRequest"];
             500: components["responses"]["InternalError"];
             503: components["responses"]["Unavailable"];
@@ -2108,7 +2154,9 @@ export interface operations {
             };
             400: components["responses"]["BadRequest"];
             421: components["responses"]["MisdirectedRequest"];
+            429: components["responses"]["TooManyRequests"];
             500: components["responses"]["InternalError"];
+            503: components["responses"]["Unavailable"];
         };
     };
     livez: {
@@ -2199,6 +2247,8 @@ export interface operations {
             };
             400: components["responses"]["BadRequest"];
             421: components["responses"]["MisdirectedRequest"];
+            429: components["responses"]["TooManyRequests"];
+            503: components["responses"]["Unavailable"];
         };
     };
     docs: {
@@ -2221,7 +2271,9 @@ export interface operations {
             };
             400: components["responses"]["BadRequest"];
             421: components["responses"]["MisdirectedRequest"];
+            429: components["responses"]["TooManyRequests"];
             500: components["responses"]["InternalError"];
+            503: components["responses"]["Unavailable"];
         };
     };
     problem: {
@@ -2251,7 +2303,9 @@ export interface operations {
             400: components["responses"]["BadRequest"];
             404: components["responses"]["NotFound"];
             421: components["responses"]["MisdirectedRequest"];
+            429: components["responses"]["TooManyRequests"];
             500: components["responses"]["InternalError"];
+            503: components["responses"]["Unavailable"];
         };
     };
 }
