@@ -101,14 +101,18 @@ func (h handlers) Compare(ctx context.Context, req api.CompareRequestObject) (ap
 		}
 		all = append(all, c)
 	}
+	stages := startStages(ctx)
 	if value(p.Layers) {
 		answer.Layers, err = h.compareLayers(ctx, all, input, p)
+		stages.end("layers", err)
 		if err != nil {
 			return nil, err
 		}
 	}
 	if p.Repeat != nil {
-		if err := h.repeat(ctx, all, input, *p.Repeat); err != nil {
+		err := h.repeat(ctx, all, input, *p.Repeat)
+		stages.end("repeat", err)
+		if err != nil {
 			return nil, err
 		}
 	}
@@ -219,7 +223,7 @@ func (h handlers) prepareInput(ctx context.Context, s *session, data []byte, inp
 // first is the run that gives the predictions.
 func (h handlers) first(ctx context.Context, c *contestant, input []float32) error {
 	c.logits = make([]float32, c.classifier.Graph().Classes())
-	stages := startStages(ctx)
+	stages := startStages(ctx, targetKey.String(c.target().String()))
 	release, err := h.admission.acquire(ctx, &c.session.lane, c.classifier.Threads())
 	c.timing.QueueMs = stages.end("queue", err)
 	if err != nil {

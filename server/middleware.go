@@ -21,6 +21,7 @@ import (
 	"github.com/go-chi/chi/v5/middleware"
 	"github.com/go-chi/cors"
 	"github.com/go-chi/httprate"
+	"go.opentelemetry.io/otel/trace"
 	"go.uber.org/zap"
 
 	"edgevit/api"
@@ -44,10 +45,13 @@ type infoKey struct{}
 // infoOf returns the info that observe has put into every request's context.
 func infoOf(ctx context.Context) *requestInfo { return ctx.Value(infoKey{}).(*requestInfo) }
 
+// noRoute is the one label of whatever paths are tried.
+const noRoute = "none"
+
 var requestID = regexp.MustCompile(`^[A-Za-z0-9._-]{1,64}$`)
 
-// observe gives the request its id, answers a panic, counts the request and
-// writes its one log line.
+// observe gives the request its id and its span, answers a panic, counts the
+// request and writes its one log line.
 func (s *Server) observe(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		info := &requestInfo{id: r.Header.Get("X-Request-ID"), path: r.URL.EscapedPath(), start: time.Now()}
@@ -56,6 +60,9 @@ func (s *Server) observe(next http.Handler) http.Handler {
 		}
 		w.Header().Set("X-Request-ID", info.id)
 		r = r.WithContext(context.WithValue(r.Context(), infoKey{}, info))
+		if ctx := s.startSpan(r); ctx != r.Context() {
+			r = r.WithContext(ctx)
+		}
 		ww := middleware.NewWrapResponseWriter(w, r.ProtoMajor)
 		defer func() {
 			p := recover()
@@ -79,7 +86,7 @@ func (s *Server) observe(next http.Handler) http.Handler {
 func (s *Server) record(r *http.Request, w middleware.WrapResponseWriter, info *requestInfo) {
 	route := chi.RouteContext(r.Context()).RoutePattern()
 	if route == "" {
-		route = "none" // one label for whatever paths are tried
+		route = noRoute
 	}
 	status := w.Status()
 	if status == 0 {
@@ -109,6 +116,11 @@ func (s *Server) record(r *http.Request, w middleware.WrapResponseWriter, info *
 		fields = append(fields, zap.Float64("decode_ms", t.DecodeMs), zap.Float64("preprocess_ms", t.PreprocessMs),
 			zap.Float64("queue_ms", t.QueueMs), zap.Float64("inference_ms", t.InferenceMs))
 	}
+	span := trace.SpanFromContext(r.Context())
+	if c := span.SpanContext(); c.IsValid() {
+		fields = append(fields, zap.Stringer("trace_id", c.TraceID()), zap.Stringer("span_id", c.SpanID()))
+	}
+	endSpan(span, r, route, status, info)
 	log := s.log.Info
 	if info.err != nil {
 		fields = append(fields, zap.Error(info.err))
