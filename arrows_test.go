@@ -13,6 +13,7 @@ import (
 // What is missing may import nothing of the module.
 var arrows = map[string][]string{
 	"cmd/api":             {"server", "backend", "backend/…", "bench", "checkpoint", "compare", "eval", "export", "model", "model/demo", "npy", "preprocess", "pull"},
+	"client":              {"api"},
 	"server":              {"api", "backend", "bench", "checkpoint", "compare", "export", "graph", "model", "npy", "preprocess", "web"},
 	"bench":               {"backend", "backend/purego/kernel", "compare", "graph", "model"},
 	"compare":             {"backend", "graph"},

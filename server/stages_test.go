@@ -97,7 +97,7 @@ func byName(t *testing.T, spans tracetest.SpanStubs) map[string]tracetest.SpanSt
 func attributes(s tracetest.SpanStub) map[attribute.Key]string {
 	all := map[attribute.Key]string{}
 	for _, a := range s.Attributes {
-		all[a.Key] = a.Value.Emit()
+		all[a.Key] = a.Value.String()
 	}
 	return all
 }
