@@ -406,7 +406,10 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** This contract */
+        /**
+         * This contract
+         * @description The file that the clients and `/docs` are made from.
+         */
         get: operations["spec"];
         put?: never;
         post?: never;
@@ -1368,9 +1371,12 @@ export interface operations {
         /** @description The image. */
         requestBody: {
             content: {
-                "application/octet-stream": unknown;
+                "application/octet-stream": string;
                 "multipart/form-data": {
-                    /** @description The image file. */
+                    /**
+                     * Format: binary
+                     * @description The image file.
+                     */
                     image: string;
                 };
             };
@@ -1456,9 +1462,12 @@ export interface operations {
         /** @description The image. */
         requestBody: {
             content: {
-                "application/octet-stream": unknown;
+                "application/octet-stream": string;
                 "multipart/form-data": {
-                    /** @description The image file. */
+                    /**
+                     * Format: binary
+                     * @description The image file.
+                     */
                     image: string;
                 };
             };
@@ -1511,9 +1520,12 @@ export interface operations {
         /** @description The image. */
         requestBody: {
             content: {
-                "application/octet-stream": unknown;
+                "application/octet-stream": string;
                 "multipart/form-data": {
-                    /** @description The image file. */
+                    /**
+                     * Format: binary
+                     * @description The image file.
+                     */
                     image: string;
                 };
             };
@@ -1590,7 +1602,7 @@ export interface operations {
         /** @description The checkpoint. */
         requestBody: {
             content: {
-                "application/octet-stream": unknown;
+                "application/octet-stream": string;
             };
         };
         responses: {
@@ -1945,7 +1957,7 @@ export interface operations {
         /** @description The bundle. */
         requestBody: {
             content: {
-                "application/octet-stream": unknown;
+                "application/octet-stream": string;
             };
         };
         responses: {
