@@ -20,7 +20,7 @@ var arrows = map[string][]string{
 	"eval":                {"backend", "compare", "model", "preprocess"},
 	"export":              {"backend", "model"},
 	"model":               {"checkpoint", "graph"},
-	"examples/…":          {"backend", "backend/purego", "model", "model/demo", "preprocess"},
+	"examples/…":          {"api", "client", "backend", "backend/purego", "model", "model/demo", "preprocess"},
 	"model/demo":          {"checkpoint", "model"},
 	"model/modeltest":     {"checkpoint", "model", "npy"},
 	"backend":             {"graph"},

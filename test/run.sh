@@ -95,6 +95,7 @@ tier "python: exported ONNX in the checker and stock runtime" "$(python onnx)" e
 tier "python: exported TFLite in a stock runtime" "$(python tflite)" env EDGEVIT_PYTHON="$PWD/.venv/tflite/bin/python" go test ./backend/tflite/export
 tier "web: types, unit tests, what is built of it" "$(have npm)" test/web.sh
 tier "web: the page in Chromium, against the program" "$(have npm)$(chromium)$(library onnxruntime)$(library tensorflowlite)$(device)" test/browser.sh
+tier "clients: Go, TypeScript, Python against the program" "$(have npm)$(python openapi)" test/clients.sh
 tier "api: lint" "$(have npm)" test/lint.sh
 tier "container: Dockerfile" "$([ -x .venv/tools/bin/hadolint ] || have hadolint)" env PATH="$PWD/.venv/tools/bin:$PATH" hadolint Dockerfile
 
