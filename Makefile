@@ -53,7 +53,7 @@ web: ## make the dashboard from its sources, which needs npm
 	cd web && npm ci --ignore-scripts --loglevel=error && npm run -s generate && npx vite build --logLevel warn
 
 generate: ## write the generated files again
-	go generate ./api/... ./backend/purego/kernel ./server
+	go generate ./api/... ./client ./backend/purego/kernel ./server
 
 fuzz: ## run every fuzz target for FUZZTIME each (default 60s)
 	test/fuzz.sh

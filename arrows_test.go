@@ -13,6 +13,7 @@ import (
 // What is missing may import nothing of the module.
 var arrows = map[string][]string{
 	"cmd/api":             {"server", "backend", "backend/…", "bench", "checkpoint", "compare", "eval", "export", "jobs", "model", "model/demo", "npy", "preprocess", "pull", "web"},
+	"client":              {"api"},
 	"server":              {"api", "backend", "bench", "checkpoint", "compare", "eval", "export", "graph", "jobs", "model", "npy", "oip", "preprocess", "web"},
 	"bench":               {"backend", "backend/purego/kernel", "compare", "graph", "jobs", "model"},
 	"compare":             {"backend", "graph"},
@@ -20,7 +21,7 @@ var arrows = map[string][]string{
 	"export":              {"backend", "model"},
 	"model":               {"checkpoint", "graph"},
 	"preprocess":          {"preprocess/internal/jpeg"},
-	"examples/…":          {"backend", "backend/purego", "backend/worker", "graph", "model", "model/demo", "preprocess"},
+	"examples/…":          {"api", "client", "backend", "backend/purego", "backend/worker", "graph", "model", "model/demo", "preprocess"},
 	"model/demo":          {"checkpoint", "model"},
 	"model/modeltest":     {"checkpoint", "model", "npy"},
 	"backend":             {"graph"},

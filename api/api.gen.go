@@ -4725,15 +4725,23 @@ type ClassifyResponseObject interface {
 	VisitClassifyResponse(w http.ResponseWriter) error
 }
 
-type Classify200JSONResponse Classification
+type Classify200ResponseHeaders struct {
+	ServerTiming string
+}
+
+type Classify200JSONResponse struct {
+	Body    Classification
+	Headers Classify200ResponseHeaders
+}
 
 func (response Classify200JSONResponse) VisitClassifyResponse(w http.ResponseWriter) error {
 
 	var buf bytes.Buffer
-	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
 		return err
 	}
 	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Server-Timing", fmt.Sprint(response.Headers.ServerTiming))
 	w.WriteHeader(200)
 	_, err := buf.WriteTo(w)
 	return err
@@ -4963,15 +4971,23 @@ type CompareResponseObject interface {
 	VisitCompareResponse(w http.ResponseWriter) error
 }
 
-type Compare200JSONResponse Comparison
+type Compare200ResponseHeaders struct {
+	ServerTiming string
+}
+
+type Compare200JSONResponse struct {
+	Body    Comparison
+	Headers Compare200ResponseHeaders
+}
 
 func (response Compare200JSONResponse) VisitCompareResponse(w http.ResponseWriter) error {
 
 	var buf bytes.Buffer
-	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
 		return err
 	}
 	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Server-Timing", fmt.Sprint(response.Headers.ServerTiming))
 	w.WriteHeader(200)
 	_, err := buf.WriteTo(w)
 	return err
@@ -7987,6 +8003,7 @@ type PreprocessResponseObject interface {
 
 type Preprocess200ResponseHeaders struct {
 	ContentDisposition *string
+	ServerTiming       string
 }
 
 type Preprocess200ApplicationoctetStreamResponse struct {
@@ -8004,6 +8021,7 @@ func (response Preprocess200ApplicationoctetStreamResponse) VisitPreprocessRespo
 	if response.Headers.ContentDisposition != nil {
 		w.Header().Set("Content-Disposition", fmt.Sprint(*response.Headers.ContentDisposition))
 	}
+	w.Header().Set("Server-Timing", fmt.Sprint(response.Headers.ServerTiming))
 	w.WriteHeader(200)
 
 	if closer, ok := response.Body.(io.ReadCloser); ok {

@@ -86,7 +86,7 @@ func (h handlers) plan(ctx context.Context, p api.StartBenchmarkParams) (bench.P
 	}
 	var models []*model.Model
 	for _, name := range names {
-		e, err := h.store.find(name)
+		e, err := h.store.find(ctx, name)
 		if err != nil {
 			return plan, nil, err
 		}

@@ -66,17 +66,19 @@ func (h handlers) Classify(ctx context.Context, req api.ClassifyRequestObject) (
 	timing.TotalMs = ms(time.Since(info.start))
 	info.timing = &timing
 	h.metrics.stages(info.target, timing)
-	answer := api.Classify200JSONResponse{
-		Model:       session.entry.name,
-		ModelHash:   m.Hash,
-		Target:      info.target,
-		Timing:      timing,
-		Image:       imageOf(result.image, data),
-		Untrained:   optional(m.Untrained),
-		Predictions: predictions(m, result.logits, topK),
-		RequestId:   info.id,
-	}
-	return answer, nil
+	return api.Classify200JSONResponse{
+		Body: api.Classification{
+			Model:       session.entry.name,
+			ModelHash:   m.Hash,
+			Target:      info.target,
+			Timing:      timing,
+			Image:       imageOf(result.image, data),
+			Untrained:   optional(m.Untrained),
+			Predictions: predictions(m, result.logits, topK),
+			RequestId:   info.id,
+		},
+		Headers: api.Classify200ResponseHeaders{ServerTiming: serverTimingOf(timing)},
+	}, nil
 }
 
 func imageOf(i preprocess.Info, file []byte) api.Image {
@@ -134,40 +136,37 @@ type inference struct {
 // infer runs one image file with the session's CPU tokens held.
 func (h handlers) infer(ctx context.Context, s *session, c *backend.Classifier, data []byte) (*inference, error) {
 	var r inference
-	clock := time.Now()
-	lap := func(d *float64) {
-		now := time.Now()
-		*d = ms(now.Sub(clock))
-		clock = now
-	}
+	stages := startStages(ctx)
 	release, err := h.admission.acquire(ctx, &s.lane, c.Threads())
+	r.timing.QueueMs = stages.end("queue", err)
 	if err != nil {
 		return nil, err
 	}
 	defer release()
-	lap(&r.timing.QueueMs)
 
 	image, free, err := h.decode(ctx, data, s.entry.model)
+	r.timing.DecodeMs = stages.end("decode", err)
 	if err != nil {
 		return nil, err
 	}
 	defer free()
 	r.image = image.Info
-	lap(&r.timing.DecodeMs)
 
 	m := s.entry.model
 	input, put := s.entry.input()
 	defer put()
-	if err := image.Tensor(preprocess.Spec(m.Preprocess), input); err != nil {
+	err = image.Tensor(preprocess.Spec(m.Preprocess), input)
+	r.timing.PreprocessMs = stages.end("preprocess", err)
+	if err != nil {
 		return nil, err
 	}
-	lap(&r.timing.PreprocessMs)
 
 	r.logits = make([]float32, m.Graph.Classes())
-	if err := c.Run(ctx, input, r.logits); err != nil {
+	err = c.Run(ctx, input, r.logits)
+	r.timing.InferenceMs = stages.end("inference", err)
+	if err != nil {
 		return nil, err
 	}
-	lap(&r.timing.InferenceMs)
 	return &r, checkFinite(s, r.logits)
 }
 

@@ -83,10 +83,12 @@ func (h handlers) Compare(ctx context.Context, req api.CompareRequestObject) (ap
 	}
 	input, put := e.input()
 	defer put()
-	answer := api.Compare200JSONResponse{Model: e.name, ModelHash: m.Hash, Untrained: optional(m.Untrained), RequestId: info.id}
-	if answer.Image, err = h.prepareInput(ctx, sessions[0], data, input, &answer.Timing); err != nil {
+	answer := api.Comparison{Model: e.name, ModelHash: m.Hash, Untrained: optional(m.Untrained), RequestId: info.id}
+	prepared, err := h.prepareInput(ctx, sessions[0], data, input)
+	if err != nil {
 		return nil, err
 	}
+	answer.Image = prepared.image
 
 	var all []*contestant
 	for _, s := range sessions {
@@ -99,14 +101,18 @@ func (h handlers) Compare(ctx context.Context, req api.CompareRequestObject) (ap
 		}
 		all = append(all, c)
 	}
+	stages := startStages(ctx)
 	if value(p.Layers) {
 		answer.Layers, err = h.compareLayers(ctx, all, input, p)
+		stages.end("layers", err)
 		if err != nil {
 			return nil, err
 		}
 	}
 	if p.Repeat != nil {
-		if err := h.repeat(ctx, all, input, *p.Repeat); err != nil {
+		err := h.repeat(ctx, all, input, *p.Repeat)
+		stages.end("repeat", err)
+		if err != nil {
 			return nil, err
 		}
 	}
@@ -116,8 +122,21 @@ func (h handlers) Compare(ctx context.Context, req api.CompareRequestObject) (ap
 		answer.Targets = append(answer.Targets, h.targetResult(c, m, topK, info))
 	}
 	answer.Pairs = pairsOf(all)
-	answer.Timing.TotalMs = ms(time.Since(info.start))
-	return answer, nil
+	answer.Timing = api.ComparisonTiming{DecodeMs: prepared.decodeMs, PreprocessMs: prepared.preprocessMs, TotalMs: ms(time.Since(info.start))}
+	return api.Compare200JSONResponse{
+		Body:    answer,
+		Headers: api.Compare200ResponseHeaders{ServerTiming: comparisonTiming(answer)},
+	}, nil
+}
+
+func comparisonTiming(c api.Comparison) string {
+	all := []stageTime{{"decode", c.Timing.DecodeMs, ""}, {"preprocess", c.Timing.PreprocessMs, ""}}
+	for _, t := range c.Targets {
+		if t.Timing != nil {
+			all = append(all, stageTime{"queue", t.Timing.QueueMs, t.Target}, stageTime{"inference", t.Timing.InferenceMs, t.Target})
+		}
+	}
+	return serverTiming(append(all, stageTime{"total", c.Timing.TotalMs, ""}))
 }
 
 func checkCompare(p api.CompareParams) error {
@@ -170,37 +189,53 @@ func joinTargets(targets []backend.Target) string {
 	return strings.Join(names, ",")
 }
 
+// prepared is what is known of an image that has become an input tensor.
+type prepared struct {
+	image                           api.Image
+	queueMs, decodeMs, preprocessMs float64
+}
+
 // prepareInput decodes the image into input, [H W 3]. Decoding takes one
 // thread, so one token; s is whose queue the request waits in.
-func (h handlers) prepareInput(ctx context.Context, s *session, data []byte, input []float32, t *api.ComparisonTiming) (api.Image, error) {
+func (h handlers) prepareInput(ctx context.Context, s *session, data []byte, input []float32) (prepared, error) {
+	var p prepared
+	stages := startStages(ctx)
 	release, err := h.admission.acquire(ctx, &s.lane, 1)
+	p.queueMs = stages.end("queue", err)
 	if err != nil {
-		return api.Image{}, err
+		return p, err
 	}
 	defer release()
-	begin := time.Now()
 	image, free, err := h.decode(ctx, data, s.entry.model)
+	p.decodeMs = stages.end("decode", err)
 	if err != nil {
-		return api.Image{}, err
+		return p, err
 	}
 	defer free()
-	decoded := time.Now()
-	if err := image.Tensor(preprocess.Spec(s.entry.model.Preprocess), input); err != nil {
-		return api.Image{}, err
+	err = image.Tensor(preprocess.Spec(s.entry.model.Preprocess), input)
+	p.preprocessMs = stages.end("preprocess", err)
+	if err != nil {
+		return p, err
 	}
-	t.DecodeMs, t.PreprocessMs = ms(decoded.Sub(begin)), ms(time.Since(decoded))
-	return imageOf(image.Info, data), nil
+	p.image = imageOf(image.Info, data)
+	return p, nil
 }
 
 // first is the run that gives the predictions.
 func (h handlers) first(ctx context.Context, c *contestant, input []float32) error {
 	c.logits = make([]float32, c.classifier.Graph().Classes())
-	begin := time.Now()
-	inference, err := h.runOnce(ctx, c, input, c.logits)
+	stages := startStages(ctx, targetKey.String(c.target().String()))
+	release, err := h.admission.acquire(ctx, &c.session.lane, c.classifier.Threads())
+	c.timing.QueueMs = stages.end("queue", err)
 	if err != nil {
 		return err
 	}
-	c.timing = api.TargetTiming{InferenceMs: ms(inference), QueueMs: ms(time.Since(begin) - inference)}
+	defer release()
+	err = c.classifier.Run(ctx, input, c.logits)
+	c.timing.InferenceMs = stages.end("inference", err)
+	if err != nil {
+		return err
+	}
 	return checkFinite(c.session, c.logits)
 }
 

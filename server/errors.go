@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
+	"time"
 
 	"edgevit/api"
 	"edgevit/backend"
@@ -290,6 +291,7 @@ func (s *Server) fail(w http.ResponseWriter, r *http.Request, err error) {
 	}
 	w.Header().Set("Content-Type", media)
 	w.Header().Set("Cache-Control", "no-store")
+	w.Header().Set("Server-Timing", serverTiming([]stageTime{{"total", ms(time.Since(info.start)), ""}}))
 	w.WriteHeader(p.status)
 	w.Write(body)
 }

@@ -82,7 +82,7 @@ func (h handlers) evaluationPlan(ctx context.Context, p api.StartEvaluationParam
 	if _, err = h.dataSets.path(p.DataSet); err != nil {
 		return plan, nil, set, err
 	}
-	e, err := h.store.find(value(p.Model))
+	e, err := h.store.find(ctx, value(p.Model))
 	if err != nil {
 		return plan, nil, set, err
 	}

@@ -32,7 +32,7 @@ func (h handlers) ExportModel(ctx context.Context, req api.ExportModelRequestObj
 	if err := export.Check(h.registry, format); err != nil {
 		return nil, fmt.Errorf("%w: %w", errQuery, err)
 	}
-	e, err := h.store.find(req.Name)
+	e, err := h.store.find(ctx, req.Name)
 	if err != nil {
 		return nil, err
 	}

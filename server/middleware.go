@@ -21,6 +21,7 @@ import (
 	"github.com/go-chi/chi/v5/middleware"
 	"github.com/go-chi/cors"
 	"github.com/go-chi/httprate"
+	"go.opentelemetry.io/otel/trace"
 	"go.uber.org/zap"
 
 	"edgevit/api"
@@ -44,10 +45,13 @@ type infoKey struct{}
 // infoOf returns the info that observe has put into every request's context.
 func infoOf(ctx context.Context) *requestInfo { return ctx.Value(infoKey{}).(*requestInfo) }
 
+// noRoute is the one label of whatever paths are tried.
+const noRoute = "none"
+
 var requestID = regexp.MustCompile(`^[A-Za-z0-9._-]{1,64}$`)
 
-// observe gives the request its id, answers a panic, counts the request and
-// writes its one log line.
+// observe gives the request its id and its span, answers a panic, counts the
+// request and writes its one log line.
 func (s *Server) observe(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		info := &requestInfo{id: r.Header.Get("X-Request-ID"), path: r.URL.EscapedPath(), start: time.Now()}
@@ -56,6 +60,9 @@ func (s *Server) observe(next http.Handler) http.Handler {
 		}
 		w.Header().Set("X-Request-ID", info.id)
 		r = r.WithContext(context.WithValue(r.Context(), infoKey{}, info))
+		if ctx := s.startSpan(r); ctx != r.Context() {
+			r = r.WithContext(ctx)
+		}
 		ww := middleware.NewWrapResponseWriter(w, r.ProtoMajor)
 		defer func() {
 			p := recover()
@@ -79,7 +86,7 @@ func (s *Server) observe(next http.Handler) http.Handler {
 func (s *Server) record(r *http.Request, w middleware.WrapResponseWriter, info *requestInfo) {
 	route := chi.RouteContext(r.Context()).RoutePattern()
 	if route == "" {
-		route = "none" // one label for whatever paths are tried
+		route = noRoute
 	}
 	status := w.Status()
 	if status == 0 {
@@ -109,6 +116,11 @@ func (s *Server) record(r *http.Request, w middleware.WrapResponseWriter, info *
 		fields = append(fields, zap.Float64("decode_ms", t.DecodeMs), zap.Float64("preprocess_ms", t.PreprocessMs),
 			zap.Float64("queue_ms", t.QueueMs), zap.Float64("inference_ms", t.InferenceMs))
 	}
+	span := trace.SpanFromContext(r.Context())
+	if c := span.SpanContext(); c.IsValid() {
+		fields = append(fields, zap.Stringer("trace_id", c.TraceID()), zap.Stringer("span_id", c.SpanID()))
+	}
+	endSpan(span, r, route, status, info)
 	log := s.log.Info
 	if info.err != nil {
 		fields = append(fields, zap.Error(info.err))
@@ -241,7 +253,7 @@ func (s *Server) limitRate(perSecond int) func(http.Handler) http.Handler {
 		if perSecond == 0 {
 			return next
 		}
-		limited := httprate.Limit(perSecond, time.Second, httprate.WithKeyFuncs(httprate.KeyByIP),
+		limited := httprate.LimitBy(perSecond, time.Second, clientAddress,
 			httprate.WithLimitHandler(func(w http.ResponseWriter, r *http.Request) {
 				s.fail(w, r, fmt.Errorf("%w: more than %d within a second", errRate, perSecond))
 			}))(next)
@@ -255,19 +267,38 @@ func (s *Server) limitRate(perSecond int) func(http.Handler) http.Handler {
 	}
 }
 
+// clientAddress is the IPv4 address that a request came from, or the /64 of an
+// IPv6 one.
+func clientAddress(r *http.Request) (string, error) {
+	host, _, err := net.SplitHostPort(r.RemoteAddr)
+	if err != nil {
+		host = r.RemoteAddr
+	}
+	return httprate.CanonicalizeIP(host), nil
+}
+
 // allowOrigins lets pages of these origins read answers and answers their
 // browsers' preflight requests; without any, no answer has a CORS header.
 func (s *Server) allowOrigins(origins []string) func(http.Handler) http.Handler {
 	if len(origins) == 0 {
 		return func(next http.Handler) http.Handler { return next }
 	}
-	return cors.Handler(cors.Options{
+	allow := cors.Handler(cors.Options{
 		AllowedOrigins: origins,
 		AllowedMethods: []string{http.MethodGet, http.MethodHead, http.MethodPost, http.MethodDelete},
-		AllowedHeaders: []string{"Authorization", "Content-Type", "X-Request-ID"},
-		ExposedHeaders: []string{"Location", "Retry-After", "X-Request-ID"},
+		AllowedHeaders: []string{"Authorization", "Content-Type", "Traceparent", "Tracestate", "X-Request-ID"},
+		ExposedHeaders: []string{"Location", "Retry-After", "Server-Timing", "X-Request-ID"},
 		MaxAge:         600,
 	})
+	return func(next http.Handler) http.Handler {
+		return allow(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			// Whose page may read the answer may also see its times.
+			if origin := w.Header().Get("Access-Control-Allow-Origin"); origin != "" {
+				w.Header().Set("Timing-Allow-Origin", origin)
+			}
+			next.ServeHTTP(w, r)
+		}))
+	}
 }
 
 // originProtection trusts these origins beside the server's own. The error says

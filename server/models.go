@@ -23,7 +23,7 @@ func (h handlers) ListModels(context.Context, api.ListModelsRequestObject) (api.
 
 // GetModel describes one model.
 func (h handlers) GetModel(ctx context.Context, req api.GetModelRequestObject) (api.GetModelResponseObject, error) {
-	e, err := h.store.find(req.Name)
+	e, err := h.store.find(ctx, req.Name)
 	if err != nil {
 		return nil, err
 	}

@@ -174,7 +174,7 @@ func (p protocol) loaded(ctx context.Context, r *http.Request) (served, *entry, 
 	if err != nil {
 		return s, nil, nil, err
 	}
-	e, err := p.store.find(s.model)
+	e, err := p.store.find(ctx, s.model)
 	if err != nil {
 		return s, nil, nil, err
 	}
@@ -275,6 +275,7 @@ func (p protocol) infer(w http.ResponseWriter, r *http.Request) {
 		p.fail(w, r, err)
 		return
 	}
+	w.Header().Set("Server-Timing", serverTimingOf(*infoOf(ctx).timing))
 	w.Header().Set("Content-Type", "application/json")
 	if jsonLength < len(body) {
 		w.Header().Set("Content-Type", octetStream)

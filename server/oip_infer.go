@@ -150,11 +150,12 @@ type inferRun struct {
 	batch
 	logits []float32 // [images classes]
 
-	queue, decode, preprocess, inference, output time.Duration
+	queueMs, decodeMs, preprocessMs, inferenceMs float64
+	output                                       time.Duration
 }
 
 func (r *inferRun) timing(total time.Duration) api.Timing {
-	return api.Timing{QueueMs: ms(r.queue), DecodeMs: ms(r.decode), PreprocessMs: ms(r.preprocess), InferenceMs: ms(r.inference), TotalMs: ms(total)}
+	return api.Timing{QueueMs: r.queueMs, DecodeMs: r.decodeMs, PreprocessMs: r.preprocessMs, InferenceMs: r.inferenceMs, TotalMs: ms(total)}
 }
 
 // batch is a request's images: a tensor, or files where that is nil.
@@ -217,50 +218,47 @@ func (p protocol) batchOf(request *oip.InferRequest, m *model.Model) (batch, err
 
 // runBatch decodes and runs with the session's CPU tokens held.
 func (p protocol) runBatch(ctx context.Context, s *session, c *backend.Classifier, r *inferRun) error {
-	begin := time.Now()
+	stages := startStages(ctx)
 	release, err := p.admission.acquire(ctx, &s.lane, c.Threads())
+	r.queueMs = stages.end("queue", err)
 	if err != nil {
 		return err
 	}
 	defer release()
-	r.queue = time.Since(begin)
 
 	m := s.entry.model
 	var input []float32
 	if r.tensor != nil {
-		begin = time.Now()
-		if input, err = r.tensor.Float32s(); err != nil {
+		input, err = r.tensor.Float32s()
+		r.decodeMs = stages.end("decode", err)
+		if err != nil {
 			return err
 		}
-		r.decode = time.Since(begin)
 	} else {
 		size := m.Graph.Input().Len()
 		input = make([]float32, r.images*size)
 		for i, file := range r.files {
-			if err := p.prepareImage(ctx, file, m, input[i*size:][:size], r); err != nil {
+			if err := p.prepareImage(ctx, stages, file, m, input[i*size:][:size], r); err != nil {
 				return fmt.Errorf("image %d of input %q: %w", i, imageInput, err)
 			}
 		}
 	}
 	r.logits = make([]float32, r.images*m.Graph.Classes())
-	begin = time.Now()
 	err = c.Run(ctx, input, r.logits)
-	r.inference = time.Since(begin)
+	r.inferenceMs = stages.end("inference", err)
 	return err
 }
 
 // prepareImage decodes an image file into input, [H W 3].
-func (p protocol) prepareImage(ctx context.Context, file []byte, m *model.Model, input []float32, r *inferRun) error {
-	begin := time.Now()
+func (p protocol) prepareImage(ctx context.Context, stages *stages, file []byte, m *model.Model, input []float32, r *inferRun) error {
 	image, free, err := p.decode(ctx, file, m)
+	r.decodeMs += stages.end("decode", err)
 	if err != nil {
 		return err
 	}
 	defer free()
-	decoded := time.Now()
-	r.decode += decoded.Sub(begin)
 	err = image.Tensor(preprocess.Spec(m.Preprocess), input)
-	r.preprocess += time.Since(decoded)
+	r.preprocessMs += stages.end("preprocess", err)
 	return err
 }
 

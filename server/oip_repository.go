@@ -153,7 +153,7 @@ func (st *store) load(ctx context.Context, name string) error {
 	var e *entry
 	if i >= 0 {
 		e = changed[i]
-	} else if e, err = st.find(name); err != nil {
+	} else if e, err = st.find(ctx, name); err != nil {
 		return err
 	}
 	if _, err := e.ready(ctx); err != nil {
@@ -248,19 +248,21 @@ func (s *statistics) record(r *inferRun, total time.Duration, err error) {
 		s.batches[r.images] = b
 	}
 	add(&sum.Success, total)
-	add(&sum.Queue, r.queue)
+	add(&sum.Queue, duration(r.queueMs))
 	for _, d := range []struct {
 		all, batch *oip.Duration
 		time       time.Duration
 	}{
-		{&sum.ComputeInput, &b.ComputeInput, r.decode + r.preprocess},
-		{&sum.ComputeInfer, &b.ComputeInfer, r.inference},
+		{&sum.ComputeInput, &b.ComputeInput, duration(r.decodeMs + r.preprocessMs)},
+		{&sum.ComputeInfer, &b.ComputeInfer, duration(r.inferenceMs)},
 		{&sum.ComputeOutput, &b.ComputeOutput, r.output},
 	} {
 		add(d.all, d.time)
 		add(d.batch, d.time)
 	}
 }
+
+func duration(ms float64) time.Duration { return time.Duration(ms * float64(time.Millisecond)) }
 
 func add(d *oip.Duration, time time.Duration) {
 	d.Count++

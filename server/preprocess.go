@@ -3,6 +3,7 @@ package server
 import (
 	"bytes"
 	"context"
+	"time"
 
 	"edgevit/api"
 	"edgevit/npy"
@@ -34,8 +35,8 @@ func (h handlers) Preprocess(ctx context.Context, req api.PreprocessRequestObjec
 	}
 	input, put := session.entry.input()
 	defer put()
-	var timing api.ComparisonTiming
-	if _, err := h.prepareInput(ctx, session, data, input, &timing); err != nil {
+	prepared, err := h.prepareInput(ctx, session, data, input)
+	if err != nil {
 		return nil, err
 	}
 	shape := session.entry.model.Graph.Input()
@@ -45,6 +46,12 @@ func (h handlers) Preprocess(ctx context.Context, req api.PreprocessRequestObjec
 	}
 	return api.Preprocess200ApplicationoctetStreamResponse{
 		Body: &file, ContentLength: int64(file.Len()),
-		Headers: api.Preprocess200ResponseHeaders{ContentDisposition: new(`attachment; filename="input.npy"`)},
+		Headers: api.Preprocess200ResponseHeaders{
+			ContentDisposition: new(`attachment; filename="input.npy"`),
+			ServerTiming: serverTiming([]stageTime{
+				{"queue", prepared.queueMs, ""}, {"decode", prepared.decodeMs, ""},
+				{"preprocess", prepared.preprocessMs, ""}, {"total", ms(time.Since(info.start)), ""},
+			}),
+		},
 	}, nil
 }

@@ -482,6 +482,9 @@ func TestAllowedOrigins(t *testing.T) {
 		if got := resp.Header.Get("Access-Control-Allow-Origin"); resp.StatusCode != c.status || got != c.header {
 			t.Errorf("%s: %d, allows %q; want %d, %q", c.name, resp.StatusCode, got, c.status, c.header)
 		}
+		if got := resp.Header.Get("Timing-Allow-Origin"); c.method != "OPTIONS" && got != c.header {
+			t.Errorf("%s: shows its times to %q, want %q", c.name, got, c.header)
+		}
 	}
 	var registry backend.Registry
 	registry.Register(&fake{})

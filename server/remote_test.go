@@ -54,7 +54,7 @@ func (st *store) host(name string, g *graph.Graph) {
 	st.mu.Lock()
 	st.entries[name], st.wanted[name] = e, e
 	st.mu.Unlock()
-	st.loadEntry(e)
+	st.loadEntry(context.Background(), e)
 }
 
 func newHosted(t *testing.T, wrap func(http.Handler) http.Handler) hosted {

@@ -7,7 +7,7 @@
 // on the sets of datasets.go. jobs.go is what both kinds of long jobs share. oip.go
 // does the same by the Open Inference Protocol.
 // store.go holds models and sessions, upload.go what changes their folder,
-// admission.go the CPU tokens, body.go the limits of what is uploaded, web.go
+// admission.go the CPU tokens, stages.go times and spans, body.go the limits of what is uploaded, web.go
 // and device.go the files of the page, middleware.go what every request
 // passes, errors.go the one table from errors to answers.
 package server
@@ -29,6 +29,7 @@ import (
 
 	"github.com/go-chi/chi/v5"
 	"github.com/go-chi/chi/v5/middleware"
+	"go.opentelemetry.io/otel/trace"
 	"go.uber.org/zap"
 	"golang.org/x/net/netutil"
 	"golang.org/x/sync/semaphore"
@@ -111,6 +112,9 @@ type Config struct {
 	// loopback names, which always pass; "*" lets any pass.
 	AllowedHosts []string
 	Version      string
+	// TracerProvider makes the spans of requests and of what they wait for; nil:
+	// there are none.
+	TracerProvider trace.TracerProvider
 }
 
 // Server is the service. Its methods may be called concurrently.
@@ -137,6 +141,8 @@ type Server struct {
 	dataSets    *dataSets
 	metrics     *metrics
 	runtimes    browserRuntimes
+	tracer      trace.Tracer
+	tracing     bool // there is a provider
 
 	open     atomic.Int64 // connections
 	router   *chi.Mux
@@ -179,6 +185,8 @@ func New(c Config) (*Server, error) {
 		traces:      semaphore.NewWeighted(1),
 		imports:     semaphore.NewWeighted(1),
 		runtimes:    browserRuntimes{folder: c.Runtimes, sums: map[string]fileSum{}},
+		tracer:      tracer(c.TracerProvider),
+		tracing:     c.TracerProvider != nil,
 		admission:   newAdmission(runtime.GOMAXPROCS(0), cmp.Or(c.Queue, 64), cmp.Or(c.MaxWait, 5*time.Second)),
 	}
 	s.bodies, s.pixels = newBudget(maxBodies), semaphore.NewWeighted(math.MaxInt64)
@@ -198,7 +206,7 @@ func New(c Config) (*Server, error) {
 	}
 	s.store = &store{
 		dir: c.ModelsDir, demo: c.Demo, wantDefault: c.DefaultModel, target: target, threads: c.Threads,
-		registry: c.Registry, admission: s.admission, log: c.Log, memory: c.Memory, quota: c.ModelsBytes,
+		registry: c.Registry, admission: s.admission, log: c.Log, tracer: s.tracer, memory: c.Memory, quota: c.ModelsBytes,
 		open:    func(path string) (*model.Model, error) { return model.Open(path, model.Sidecar{}) },
 		entries: map[string]*entry{},
 	}

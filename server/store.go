@@ -16,6 +16,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"go.opentelemetry.io/otel/trace"
 	"go.uber.org/zap"
 
 	"edgevit/api"
@@ -45,6 +46,7 @@ type store struct {
 	registry    *backend.Registry
 	admission   *admission
 	log         *zap.Logger
+	tracer      trace.Tracer
 	memory      int64 // bytes of open sessions; 0: no bound
 	quota       int64 // bytes of checkpoints in dir; 0: no bound
 	// open reads a checkpoint; tests replace it.
@@ -279,7 +281,7 @@ func (st *store) loadAll(entries []*entry, warm func()) {
 	name := st.defaultName
 	st.mu.Unlock()
 	if len(entries) > 0 && entries[0].name == name {
-		st.loadEntry(entries[0])
+		st.loadEntry(st.ctx, entries[0])
 		entries = entries[1:]
 	}
 	if name != "" {
@@ -290,7 +292,7 @@ func (st *store) loadAll(entries []*entry, warm func()) {
 	}
 	warm()
 	for _, e := range entries {
-		st.loadEntry(e)
+		st.loadEntry(st.ctx, e)
 	}
 	st.mu.Lock()
 	st.settled = true
@@ -307,8 +309,9 @@ func (st *store) warmDefault(name string) error {
 	return err
 }
 
-// loadEntry loads one model and puts it in its place.
-func (st *store) loadEntry(e *entry) {
+// loadEntry loads one model and puts it in its place. ctx is of the request
+// that asked for it, if one did; its end is no reason to stop.
+func (st *store) loadEntry(ctx context.Context, e *entry) {
 	st.loading.Lock()
 	defer st.loading.Unlock()
 	if st.ctx.Err() != nil {
@@ -316,8 +319,11 @@ func (st *store) loadEntry(e *entry) {
 		close(e.loaded)
 		return
 	}
+	_, span := st.tracer.Start(ctx, "load model", trace.WithAttributes(modelKey.String(e.name)))
 	start := time.Now()
 	m, err := guard(e.load)
+	setError(span, err)
+	span.End()
 	if err != nil {
 		err = &invalidModel{e.name, st.findings(err)}
 		st.log.Warn("model failed", zap.String("model", e.name), zap.String("file", e.file), zap.String("error", clip(err.Error(), maxDetail)))
@@ -414,7 +420,7 @@ func guard[T any](f func() (T, error)) (result T, err error) {
 var errClosing = fmt.Errorf("%w: shutting down", errNotReady)
 
 // find returns the entry of that name; empty stands for the default.
-func (st *store) find(name string) (*entry, error) {
+func (st *store) find(ctx context.Context, name string) (*entry, error) {
 	st.mu.Lock()
 	defer st.mu.Unlock()
 	if st.closed {
@@ -435,7 +441,7 @@ func (st *store) find(name string) (*entry, error) {
 	if preset, ok := model.IsRandom(name); ok && slices.Contains(randomModels, name) {
 		e := newEntry(name, func() (*model.Model, error) { return model.Random(preset) })
 		st.entries[name] = e
-		st.work.Go(func() { st.loadEntry(e) })
+		st.work.Go(func() { st.loadEntry(ctx, e) })
 		return e, nil
 	}
 	return nil, fmt.Errorf("%w %q; there are %s", errUnknownModel, clip(name, 100), st.names())
@@ -456,12 +462,29 @@ func (st *store) names() string {
 // ready waits until the entry is loaded. The error is *invalidModel or the
 // context's.
 func (e *entry) ready(ctx context.Context) (*model.Model, error) {
-	select {
-	case <-e.loaded:
-		return e.model, e.err
-	case <-ctx.Done():
-		return nil, fmt.Errorf("waiting for model %s to load: %w", e.name, ctx.Err())
+	if err := await(ctx, e.loaded, "await model"); err != nil {
+		return nil, fmt.Errorf("waiting for model %s to load: %w", e.name, err)
 	}
+	return e.model, e.err
+}
+
+// await waits until done is closed. Where that takes time, it is a stage. The
+// error is the context's.
+func await(ctx context.Context, done <-chan struct{}, stage string) error {
+	select {
+	case <-done:
+		return nil
+	default:
+	}
+	stages := startStages(ctx)
+	var err error
+	select {
+	case <-done:
+	case <-ctx.Done():
+		err = ctx.Err()
+	}
+	stages.end(stage, err)
+	return err
 }
 
 // acquire returns the session of a loaded model on a target, which begins to
@@ -477,14 +500,14 @@ func (st *store) acquire(ctx context.Context, name string, t backend.Target) (*s
 // acquireAll returns the sessions of one loaded model on each target.
 func (st *store) acquireAll(ctx context.Context, name string, targets []backend.Target) ([]*session, error) {
 	for {
-		e, err := st.find(name)
+		e, err := st.find(ctx, name)
 		if err != nil {
 			return nil, err
 		}
 		if _, err := e.ready(ctx); err != nil {
 			return nil, err
 		}
-		if all, err := st.sessions(e, targets); all != nil || err != nil {
+		if all, err := st.sessions(ctx, e, targets); all != nil || err != nil {
 			return all, err
 		}
 		// The model was replaced meanwhile: look again.
@@ -492,7 +515,7 @@ func (st *store) acquireAll(ctx context.Context, name string, targets []backend.
 }
 
 // sessions returns nil if the entry is retired.
-func (st *store) sessions(e *entry, targets []backend.Target) ([]*session, error) {
+func (st *store) sessions(ctx context.Context, e *entry, targets []backend.Target) ([]*session, error) {
 	st.mu.Lock()
 	defer st.mu.Unlock()
 	if e.retired {
@@ -503,19 +526,19 @@ func (st *store) sessions(e *entry, targets []backend.Target) ([]*session, error
 	}
 	all := make([]*session, len(targets))
 	for i, t := range targets {
-		all[i] = st.session(e, t)
+		all[i] = st.session(ctx, e, t)
 	}
 	return all, nil
 }
 
 // session counts its caller, who holds mu, as a user.
-func (st *store) session(e *entry, t backend.Target) *session {
+func (st *store) session(ctx context.Context, e *entry, t backend.Target) *session {
 	s := e.sessions[t]
 	if s == nil {
 		s = &session{entry: e, target: t, opened: make(chan struct{}), lane: lane{name: fmt.Sprintf("%s on %s", e.name, t)}}
 		e.sessions[t] = s
 		st.use(s)
-		go st.openSession(s)
+		go st.openSession(ctx, s)
 	}
 	st.use(s)
 	return s
@@ -528,11 +551,15 @@ func (st *store) use(s *session) {
 }
 
 // openSession opens the session and runs it once, so that the first request
-// does not pay for what runtimes put off.
-func (st *store) openSession(s *session) {
+// does not pay for what runtimes put off. ctx is of whoever asked first; its end
+// is no reason to stop.
+func (st *store) openSession(ctx context.Context, s *session) {
 	defer st.release(s)
+	_, span := st.tracer.Start(ctx, "open session", trace.WithAttributes(modelKey.String(s.entry.name), targetKey.String(s.target.String())))
 	start := time.Now()
 	c, err := guard(func() (*backend.Classifier, error) { return st.openWarm(s) })
+	setError(span, err)
+	span.End()
 	if st.ctx.Err() != nil && err != nil {
 		err = errClosing
 	}
@@ -629,12 +656,10 @@ func (st *store) warm(s *session, c *backend.Classifier) error {
 
 // wait returns the classifier once the session is open.
 func (s *session) wait(ctx context.Context) (*backend.Classifier, error) {
-	select {
-	case <-s.opened:
-		return s.classifier, s.err
-	case <-ctx.Done():
-		return nil, fmt.Errorf("waiting for %s to open on %s: %w", s.entry.name, s.target, ctx.Err())
+	if err := await(ctx, s.opened, "await session"); err != nil {
+		return nil, fmt.Errorf("waiting for %s to open on %s: %w", s.entry.name, s.target, err)
 	}
+	return s.classifier, s.err
 }
 
 // release ends a use of the session.

@@ -76,7 +76,7 @@ func TestMemoryBudget(t *testing.T) {
 	open := func() string {
 		var names []string
 		for _, name := range []string{"a", "b", "c"} {
-			e, err := s.store.find(name)
+			e, err := s.store.find(t.Context(), name)
 			if err != nil {
 				t.Fatal(err)
 			}

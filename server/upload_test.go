@@ -82,9 +82,9 @@ func TestUpload(t *testing.T) {
 		t.Errorf("folder %v, want %v", got, want)
 	}
 	// A look at the folder finds what is there already, and loads it no more.
-	e, _ := s.store.find("birds.v2")
+	e, _ := s.store.find(t.Context(), "birds.v2")
 	s.store.reload()
-	if again, _ := s.store.find("birds.v2"); again != e {
+	if again, _ := s.store.find(t.Context(), "birds.v2"); again != e {
 		t.Error("a reload has replaced the model")
 	}
 }

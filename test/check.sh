@@ -15,11 +15,11 @@ go tool -modfile=tools/go.mod staticcheck ./...
 go run ./test/thirdparty -check THIRD_PARTY.md
 
 # Generated files are made again in place and compared with what was there.
-generated=(api/api.gen.go backend/purego/kernel/asm_amd64.go backend/purego/kernel/asm_amd64.s)
+generated=(api/api.gen.go client/client.gen.go backend/purego/kernel/asm_amd64.go backend/purego/kernel/asm_amd64.s)
 kept=$(mktemp -d)
 trap 'rm -rf "$kept"' EXIT
 cp "${generated[@]}" "$kept"
-go generate ./api/... ./backend/purego/kernel # those of ./server have a test
+go generate ./api/... ./client ./backend/purego/kernel # those of ./server have a test
 for file in "${generated[@]}"; do
 	if ! cmp -s "$kept/$(basename "$file")" "$file"; then
 		cp "$kept/$(basename "$file")" "$file"

@@ -193,6 +193,9 @@ func TestExitCodes(t *testing.T) {
 		{"serve with negative threads", "serve --threads=-3", exitUsage, "--threads must not be negative"},
 		{"serve a file as folder", "serve --models " + tiny, exitUsage, "is not a folder"},
 		{"serve nowhere", "serve --listen 256.0.0.1:1", exitUsage, "listen"},
+		{"serve with traces to no address", "serve --otlp collector:4318", exitUsage, "want the collector's address"},
+		{"serve profiles nowhere", "serve --debug-listen 256.0.0.1:1", exitUsage, "--debug-listen"},
+		{"serve profiles without a port", "serve --debug-listen localhost", exitUsage, "--debug-listen"},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			code, out, errs := call(t, strings.Fields(row.args)...)
@@ -379,21 +382,8 @@ func TestServe(t *testing.T) {
 	}
 	t.Setenv("EDGEVIT_LISTEN", "127.0.0.1:0")
 	t.Setenv("XDG_DATA_HOME", t.TempDir())
-	ctx, cancel := context.WithCancel(t.Context())
-	out, in := io.Pipe()
-	var errs bytes.Buffer
-	ended := make(chan int, 1)
-	go func() { ended <- run(ctx, []string{"serve", "--config", config}, std{in, &errs}) }()
-	var greeting [512]byte
-	n, err := out.Read(greeting[:])
-	if err != nil {
-		t.Fatal(err)
-	}
-	_, rest, ok := strings.Cut(string(greeting[:n]), "curl --data-binary @photo.jpg ")
-	if !ok {
-		t.Fatalf("the greeting has no curl line:\n%s", greeting[:n])
-	}
-	url := strings.Fields(rest)[0]
+	address, stop := startService(t, "--config", config)
+	url := address + "/classify"
 	photo, err := os.ReadFile(cat)
 	if err != nil {
 		t.Fatal(err)
@@ -408,16 +398,45 @@ func TestServe(t *testing.T) {
 	if err != nil || answer.StatusCode != http.StatusOK || !strings.Contains(string(body), `"label":"cat"`) {
 		t.Errorf("status %d, %v: %s", answer.StatusCode, err, body)
 	}
-	if code := run(t.Context(), []string{"healthy", "--listen", strings.TrimSuffix(strings.TrimPrefix(url, "http://"), "/classify")}, std{io.Discard, os.Stderr}); code != exitYes {
+	if code := run(t.Context(), []string{"healthy", "--listen", strings.TrimPrefix(address, "http://")}, std{io.Discard, os.Stderr}); code != exitYes {
 		t.Errorf("healthy exits %d", code)
 	}
-	cancel()
-	select {
-	case code := <-ended:
-		if code != exitYes || !strings.Contains(errs.String(), `"threads":1`) {
-			t.Errorf("exit %d, log:\n%s", code, errs.String())
+	if code, log := stop(); code != exitYes || !strings.Contains(log, `"threads":1`) {
+		t.Errorf("exit %d, log:\n%s", code, log)
+	}
+}
+
+// startService runs serve and returns its address as its greeting says it; stop
+// ends it and returns the exit code and the log.
+func startService(t *testing.T, flags ...string) (address string, stop func() (code int, log string)) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(t.Context())
+	out, in := io.Pipe()
+	var errs bytes.Buffer
+	ended := make(chan int, 1)
+	go func() {
+		code := run(ctx, append([]string{"serve"}, flags...), std{in, &errs})
+		in.Close()
+		ended <- code
+	}()
+	t.Cleanup(cancel)
+	var greeting [512]byte
+	n, err := out.Read(greeting[:])
+	if err != nil {
+		t.Fatalf("no greeting: %v, exit %d\n%s", err, <-ended, &errs)
+	}
+	_, rest, ok := strings.Cut(string(greeting[:n]), "curl --data-binary @photo.jpg ")
+	if !ok {
+		t.Fatalf("the greeting has no curl line:\n%s", greeting[:n])
+	}
+	return strings.TrimSuffix(strings.Fields(rest)[0], "/classify"), func() (int, string) {
+		cancel()
+		select {
+		case code := <-ended:
+			return code, errs.String()
+		case <-time.After(time.Minute):
+			t.Fatal("the service did not end")
+			return 0, ""
 		}
-	case <-time.After(30 * time.Second):
-		t.Error("the service did not end")
 	}
 }

@@ -53,6 +53,8 @@ type serveCmd struct {
 	MaxSide        int               `help:"Longest side of an image in pixels." default:"${max_side}" env:"EDGEVIT_MAX_SIDE"`
 	MaxScans       int               `help:"Most scans of a JPEG." default:"${max_scans}" env:"EDGEVIT_MAX_SCANS"`
 	DecodeTime     time.Duration     `help:"Longest time to decode an image." default:"${decode_time}" env:"EDGEVIT_DECODE_TIME"`
+	OTLP           string            `name:"otlp" help:"Send traces over OTLP/HTTP to the collector at this address, such as http://localhost:4318. Default: where OTEL_EXPORTER_OTLP_ENDPOINT says, else nowhere." placeholder:"URL" env:"EDGEVIT_OTLP"`
+	DebugListen    string            `help:"Address to serve profiles of the program itself on, for go tool pprof: :6060 is that port of loopback, other machines are let in by 0.0.0.0:6060. Default: none." placeholder:"ADDR" env:"EDGEVIT_DEBUG_LISTEN"`
 	LogFormat      string            `help:"console or json." enum:"console,json" default:"console" env:"EDGEVIT_LOG_FORMAT"`
 	LogLevel       zapcore.Level     `help:"debug, info, warn or error." default:"info" env:"EDGEVIT_LOG_LEVEL"`
 }
@@ -74,6 +76,10 @@ func (c *serveCmd) Validate() error {
 	}
 	return nil
 }
+
+// flushTimeout bounds the sending of the last traces, so that with the drain it
+// fits into the 30 s that Kubernetes gives a container to end.
+const flushTimeout = 3 * time.Second
 
 // startGC is the garbage collector's percentage until the default model is warm.
 const startGC = 400
@@ -124,11 +130,33 @@ func (c *serveCmd) Run(ctx context.Context, s std, registry *backend.Registry) e
 	if registry, err = c.isolated(ctx, log, registry); err != nil {
 		return err
 	}
-	srv, err := server.New(server.Config{
+	config := server.Config{
 		Log: log, Registry: registry, ModelsDir: c.Models, Demo: demo.Model,
 		DefaultModel: c.DefaultModel, DefaultTarget: c.DefaultTarget, Threads: c.Threads, Limits: limits,
 		Data: c.Data, DataSets: c.DataSets, Runtimes: backend.Runtimes(), Token: token, CheckpointBytes: c.MaxCheckpoint, Queue: c.Queue, MaxWait: c.MaxWait, Rate: c.Rate, Connections: c.Connections, Memory: c.MemoryBytes, ModelsBytes: c.MaxModels, AllowedOrigins: c.AllowedOrigins, Deadline: c.Deadline, AllowedHosts: c.AllowedHosts, Version: buildVersion(),
-	})
+	}
+	traces, err := newTraces(ctx, c.OTLP, log)
+	if err != nil {
+		return err
+	}
+	if traces != nil {
+		config.TracerProvider = traces
+		defer func() { // the requests are done
+			ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), flushTimeout)
+			defer cancel()
+			if err := traces.Shutdown(ctx); err != nil {
+				log.Warn("the last traces were not sent", zap.Error(err))
+			}
+		}()
+	}
+	if c.DebugListen != "" {
+		stop, err := serveDebug(c.DebugListen, log)
+		if err != nil {
+			return err
+		}
+		defer stop()
+	}
+	srv, err := server.New(config)
 	if err != nil {
 		return err
 	}

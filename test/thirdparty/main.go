@@ -160,6 +160,9 @@ func recognise(text string) string {
 	if has("Permission is hereby granted, free of charge") {
 		found = append(found, "MIT")
 	}
+	if has("Mozilla Public License") && has("ersion 2.0") {
+		found = append(found, "MPL-2.0")
+	}
 	return strings.Join(found, " AND ")
 }
 

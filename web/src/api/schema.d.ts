@@ -546,7 +546,10 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** This contract */
+        /**
+         * This contract
+         * @description The file that the clients and `/docs` are made from.
+         */
         get: operations["spec"];
         put?: never;
         post?: never;
@@ -1713,7 +1716,14 @@ export interface components {
         DeadlineMs: number;
     };
     requestBodies: never;
-    headers: never;
+    headers: {
+        /**
+         * @description The times in `timing` for a browser's network panel, as W3C Server Timing has them: `queue`, `decode`, `preprocess`,
+         *     `inference` and `total`, in milliseconds. Of several targets each has its own, which `desc` names.
+         * @example queue;dur=0.01, decode;dur=2.1, preprocess;dur=0.9, inference;dur=6.4, total;dur=9.8
+         */
+        ServerTiming: string;
+    };
     pathItems: never;
 }
 export type $defs = Record<string, never>;
@@ -1747,9 +1757,12 @@ export interface operations {
         /** @description The image. */
         requestBody: {
             content: {
-                "application/octet-stream": unknown;
+                "application/octet-stream": string;
                 "multipart/form-data": {
-                    /** @description The image file. */
+                    /**
+                     * Format: binary
+                     * @description The image file.
+                     */
                     image: string;
                 };
             };
@@ -1758,6 +1771,7 @@ export interface operations {
             /** @description The most probable classes. */
             200: {
                 headers: {
+                    "Server-Timing": components["headers"]["ServerTiming"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -1834,9 +1848,12 @@ export interface operations {
         /** @description The image. */
         requestBody: {
             content: {
-                "application/octet-stream": unknown;
+                "application/octet-stream": string;
                 "multipart/form-data": {
-                    /** @description The image file. */
+                    /**
+                     * Format: binary
+                     * @description The image file.
+                     */
                     image: string;
                 };
             };
@@ -1845,6 +1862,7 @@ export interface operations {
             /** @description What each target says, and how they agree. */
             200: {
                 headers: {
+                    "Server-Timing": components["headers"]["ServerTiming"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -1888,9 +1906,12 @@ export interface operations {
         /** @description The image. */
         requestBody: {
             content: {
-                "application/octet-stream": unknown;
+                "application/octet-stream": string;
                 "multipart/form-data": {
-                    /** @description The image file. */
+                    /**
+                     * Format: binary
+                     * @description The image file.
+                     */
                     image: string;
                 };
             };
@@ -1899,6 +1920,7 @@ export interface operations {
             /** @description The input tensor. */
             200: {
                 headers: {
+                    "Server-Timing": components["headers"]["ServerTiming"];
                     /**
                      * @description The file's name.
                      * @example attachment; filename="input.npy"
@@ -1966,7 +1988,7 @@ export interface operations {
         /** @description The checkpoint. */
         requestBody: {
             content: {
-                "application/octet-stream": unknown;
+                "application/octet-stream": string;
             };
         };
         responses: {
@@ -2321,7 +2343,7 @@ export interface operations {
         /** @description The bundle. */
         requestBody: {
             content: {
-                "application/octet-stream": unknown;
+                "application/octet-stream": string;
             };
         };
         responses: {
