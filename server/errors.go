@@ -274,7 +274,7 @@ func (s *Server) fail(w http.ResponseWriter, r *http.Request, err error) {
 	info := infoOf(r.Context())
 	info.err = err
 	switch {
-	case p.status == http.StatusTooManyRequests || p.err == errMemory || p.err == errConnections:
+	case p.status == http.StatusTooManyRequests || passing[p.slug]:
 		w.Header().Set("Retry-After", strconv.Itoa(retryAfter(err)))
 	case p.status == http.StatusUnauthorized:
 		w.Header().Set("WWW-Authenticate", "Bearer")
@@ -295,6 +295,9 @@ func (s *Server) fail(w http.ResponseWriter, r *http.Request, err error) {
 	w.WriteHeader(p.status)
 	w.Write(body)
 }
+
+// passing are the problems of status 503 that pass by themselves.
+var passing = map[string]bool{"memory-budget": true, "too-many-connections": true, "not-ready": true, "runtime-crashed": true}
 
 // retryAfter is how many whole seconds a refused client is told to wait: until
 // what waits now is done, where that can be told.

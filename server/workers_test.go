@@ -90,11 +90,11 @@ func TestCrashedRuntime(t *testing.T) {
 
 	c.set(fmt.Errorf("%w: its worker process died; it starts again in 1.5s", backend.ErrCrashed))
 	resp := s.post(t, "", image)
-	if p := decode[api.Problem](t, resp); resp.StatusCode != 503 || p.Type != "/problems/runtime-crashed" || !strings.Contains(p.Detail, "starts again in 1.5s") {
+	if p := decode[api.Problem](t, resp); resp.StatusCode != 503 || resp.Header.Get("Retry-After") != "1" || p.Type != "/problems/runtime-crashed" || !strings.Contains(p.Detail, "starts again in 1.5s") {
 		t.Errorf("classify answers %d %+v", resp.StatusCode, p)
 	}
 	resp = s.get(t, "/readyz")
-	if p := decode[api.Problem](t, resp); resp.StatusCode != 503 || p.Type != "/problems/not-ready" || !strings.Contains(p.Detail, "starts again in 1.5s") {
+	if p := decode[api.Problem](t, resp); resp.StatusCode != 503 || resp.Header.Get("Retry-After") != "1" || p.Type != "/problems/not-ready" || !strings.Contains(p.Detail, "starts again in 1.5s") {
 		t.Errorf("readyz answers %d %+v", resp.StatusCode, p)
 	}
 	if w := workers(); w.Running != 0 || w.Restarting != 1 || w.RestartInMs == nil || *w.RestartInMs != 1500 {
