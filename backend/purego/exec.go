@@ -2,6 +2,7 @@ package purego
 
 import (
 	"context"
+	"runtime/pprof"
 	"sync/atomic"
 	"time"
 
@@ -37,7 +38,8 @@ type exec struct {
 type round struct {
 	images int
 	steps  []progress
-	active atomic.Int32 // workers that look at this round
+	labels []context.Context // of each step, for a profiler; nil: none
+	active atomic.Int32      // workers that look at this round
 	stop   atomic.Bool
 }
 
@@ -71,6 +73,9 @@ func newExec(p *plan, room int) *exec {
 						break
 					}
 				}
+				if r.labels != nil {
+					pprof.SetGoroutineLabels(context.Background())
+				}
 				r.active.Add(-1)
 			}
 		}()
@@ -103,7 +108,7 @@ func (x *exec) close() {
 
 // begin returns a round that no worker looks at any more, and wakes the team. A
 // worker that is still on its way through an earlier round is left out.
-func (x *exec) begin(images int) *round {
+func (x *exec) begin(images int, labels []context.Context) *round {
 	var r *round
 	for _, old := range x.rounds {
 		if old.active.Load() == 0 {
@@ -119,7 +124,7 @@ func (x *exec) begin(images int) *round {
 		r.steps[i].next.Store(0)
 		r.steps[i].done.Store(0)
 	}
-	r.images = images
+	r.images, r.labels = images, labels
 	r.stop.Store(false)
 	for _, c := range x.start {
 		r.active.Add(1)
@@ -132,11 +137,22 @@ func (x *exec) begin(images int) *round {
 	return r
 }
 
-// run takes images, at most x.room, through the plan; times, if not nil, gets
-// the duration of each step.
-func (x *exec) run(ctx context.Context, images int, in, out []float32, times []time.Duration) error {
+// watch is what a profiled run tells: the duration of each step, and to a CPU
+// profile which step a goroutine is at.
+type watch struct {
+	times  []time.Duration
+	labels []context.Context // nil: none
+}
+
+// run takes images, at most x.room, through the plan; w may be nil.
+func (x *exec) run(ctx context.Context, images int, in, out []float32, w *watch) error {
 	x.images, x.in, x.out = images, in, out
-	r := x.begin(images)
+	var labels []context.Context
+	if w != nil && w.labels != nil {
+		labels = w.labels
+		defer pprof.SetGoroutineLabels(ctx)
+	}
+	r := x.begin(images, labels)
 	for i := range x.plan.steps {
 		if err := ctx.Err(); err != nil {
 			r.stop.Store(true)
@@ -144,12 +160,12 @@ func (x *exec) run(ctx context.Context, images int, in, out []float32, times []t
 			return err
 		}
 		var begin time.Time
-		if times != nil {
+		if w != nil {
 			begin = time.Now()
 		}
 		x.step(r, i, 0)
-		if times != nil {
-			times[i] = time.Since(begin)
+		if w != nil {
+			w.times[i] = time.Since(begin)
 		}
 	}
 	return nil
@@ -160,6 +176,9 @@ func (x *exec) run(ctx context.Context, images int, in, out []float32, times []t
 func (x *exec) step(r *round, i, w int) bool {
 	s, p := x.plan.steps[i], &r.steps[i]
 	n := int32(s.tiles(r.images))
+	if r.labels != nil {
+		pprof.SetGoroutineLabels(r.labels[i])
+	}
 	for !r.stop.Load() {
 		tile := p.next.Add(1) - 1
 		if tile >= n {

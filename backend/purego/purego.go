@@ -11,7 +11,9 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"runtime/pprof"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -177,7 +179,7 @@ func (s *session) Trace(ctx context.Context, in []float32) ([]backend.NodeTrace,
 	defer x.close()
 	out := make([]float32, s.graph.Classes())
 	times := make([]time.Duration, len(plan.steps))
-	if err := x.run(ctx, 1, in, out, times); err != nil {
+	if err := x.run(ctx, 1, in, out, &watch{times: times}); err != nil {
 		return nil, err
 	}
 	trace := make([]backend.NodeTrace, len(s.graph.Nodes))
@@ -209,7 +211,9 @@ func (s *session) planTrace() (*plan, error) {
 	return s.tracePlan, nil
 }
 
-// Profile implements backend.Profiler by the plan that Run uses.
+// Profile implements backend.Profiler by the plan that Run uses. To a CPU
+// profile that is taken meanwhile every sample has the label "node", the nodes
+// of its step.
 func (s *session) Profile(ctx context.Context, in []float32, runs int) ([]backend.Step, error) {
 	x := s.take(1)
 	defer s.give(x)
@@ -220,12 +224,19 @@ func (s *session) Profile(ctx context.Context, in []float32, runs int) ([]backen
 			steps[i].Nodes = append(steps[i].Nodes, s.graph.Nodes[n].Name)
 		}
 	}
-	times := make([]time.Duration, len(steps))
+	w := watch{times: make([]time.Duration, len(steps)), labels: make([]context.Context, len(steps))}
+	nodes := ""
+	for i, step := range steps {
+		if len(step.Nodes) > 0 { // else it is the rest of the one before
+			nodes = strings.Join(step.Nodes, " ")
+		}
+		w.labels[i] = pprof.WithLabels(ctx, pprof.Labels("node", nodes))
+	}
 	for range runs {
-		if err := x.run(ctx, 1, in, out, times); err != nil {
+		if err := x.run(ctx, 1, in, out, &w); err != nil {
 			return nil, err
 		}
-		for i, d := range times {
+		for i, d := range w.times {
 			steps[i].Times = append(steps[i].Times, d)
 		}
 	}

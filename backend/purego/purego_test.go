@@ -1,9 +1,14 @@
 package purego_test
 
 import (
+	"bytes"
+	"compress/gzip"
 	"errors"
 	"fmt"
+	"io"
+	"runtime/pprof"
 	"testing"
+	"time"
 
 	"edgevit/backend"
 	"edgevit/backend/backendtest"
@@ -89,4 +94,52 @@ func BenchmarkBatch(b *testing.B) {
 			})
 		}
 	}
+}
+
+// TestProfileLabels: a CPU profile that is taken during Profile says of its
+// samples which nodes they are of.
+func TestProfileLabels(t *testing.T) {
+	m, err := model.Random("xxs")
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, err := backend.Open(t.Context(), "purego", m.Graph, backend.Options{Threads: 2})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	image := make([]float32, m.Graph.Input().Len())
+	// How many samples a profile has depends on what else the machine does.
+	for range 20 {
+		if profile := cpuProfile(t, func() error { _, err := c.Profile(t.Context(), image, 5); return err }); bytes.Contains(profile, []byte("LocalAgg.mlp.fc1")) {
+			return
+		}
+	}
+	t.Error("no sample of a CPU profile has a label with LocalAgg.mlp.fc1")
+}
+
+// cpuProfile is a profile of half a second of f, whose table of strings holds
+// labels as they are.
+func cpuProfile(t *testing.T, f func() error) []byte {
+	t.Helper()
+	var file bytes.Buffer
+	if err := pprof.StartCPUProfile(&file); err != nil {
+		t.Skip("another CPU profile is being taken:", err)
+	}
+	for begin := time.Now(); time.Since(begin) < 500*time.Millisecond; {
+		if err := f(); err != nil {
+			t.Error(err)
+			break
+		}
+	}
+	pprof.StopCPUProfile()
+	r, err := gzip.NewReader(&file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	profile, err := io.ReadAll(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return profile
 }

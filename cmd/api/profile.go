@@ -2,7 +2,10 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"os"
+	"runtime/pprof"
 	"strings"
 	"time"
 
@@ -15,6 +18,7 @@ type profileCmd struct {
 	Target     string `help:"Where to run." default:"purego"`
 	Threads    int    `help:"CPU threads of a run; shares of the peak are those of one core." default:"1"`
 	Runs       int    `help:"How often to run." default:"200"`
+	CPUProfile string `name:"cpuprofile" help:"Write a CPU profile of the runs to this file; go tool pprof -http=: -tagroot=node FILE shows its flame graph by node." placeholder:"FILE" type:"path"`
 	JSON       bool   `name:"json" help:"Print JSON."`
 	settingFlags
 }
@@ -32,8 +36,12 @@ func (c *profileCmd) Run(ctx context.Context, s std, registry *backend.Registry)
 		return err
 	}
 	defer b.Close()
-	o, err := bench.ProfileOf(ctx, b, c.Runs, 200*time.Millisecond)
+	stop, err := c.startCPUProfile()
 	if err != nil {
+		return err
+	}
+	o, err := bench.ProfileOf(ctx, b, c.Runs, 200*time.Millisecond)
+	if err := errors.Join(err, stop()); err != nil {
 		return err
 	}
 	o.Model = m.Name
@@ -41,6 +49,24 @@ func (c *profileCmd) Run(ctx context.Context, s std, registry *backend.Registry)
 		o.Model = c.Checkpoint
 	}
 	return printProfile(s, o, c.JSON)
+}
+
+// startCPUProfile begins the file of --cpuprofile; stop ends it.
+func (c *profileCmd) startCPUProfile() (stop func() error, err error) {
+	if c.CPUProfile == "" {
+		return func() error { return nil }, nil
+	}
+	f, err := os.Create(c.CPUProfile)
+	if err != nil {
+		return nil, fmt.Errorf("--cpuprofile: %w", err)
+	}
+	if err := pprof.StartCPUProfile(f); err != nil {
+		return nil, errors.Join(fmt.Errorf("--cpuprofile: %w", err), f.Close())
+	}
+	return func() error {
+		pprof.StopCPUProfile()
+		return f.Close()
+	}, nil
 }
 
 func printProfile(s std, o bench.Profile, asJSON bool) error {
