@@ -144,6 +144,9 @@ type Description struct {
 	// WeightBytes is the size of the packed weights, ArenaBytes that of the
 	// activations of one run.
 	WeightBytes, ArenaBytes int64
+	// ResidentBytes is the memory that a process of the session's own holds
+	// now, all told; 0 where there is none or it cannot be told.
+	ResidentBytes int64
 	// WorkerPID is the id of the process that the session runs in, 0 if that is
 	// the caller's own, or is down.
 	WorkerPID int

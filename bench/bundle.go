@@ -15,6 +15,8 @@ import (
 	"time"
 	"unicode"
 	"unicode/utf8"
+
+	"edgevit/backend"
 )
 
 // ErrBundle is the error of a file that is no bundle of a run.
@@ -118,6 +120,13 @@ type TargetFacts struct {
 	// WorkerPID is the process that the session ran in, 0 if that was the
 	// benchmark's own.
 	WorkerPID int `json:"worker_pid,omitempty"`
+}
+
+func factsOf(d backend.Description) TargetFacts {
+	return TargetFacts{
+		Threads: d.Threads, Provider: d.Provider, DelegatedNodes: d.DelegatedNodes, Nodes: d.Nodes, Library: d.Library,
+		LibraryVersion: d.LibraryVersion, WeightBytes: d.WeightBytes, ArenaBytes: d.ArenaBytes, WorkerPID: d.WorkerPID,
+	}
 }
 
 // Slice is a subject's turn in one block: its raw samples, one a query.

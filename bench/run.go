@@ -293,7 +293,7 @@ func (r *run) open(ctx context.Context) error {
 			continue
 		}
 		s.Resident = grown(before, r.resident())
-		facts := TargetFacts(c.classifier.Describe())
+		facts := factsOf(c.classifier.Describe())
 		if facts.WorkerPID != 0 {
 			s.Resident = missing("it ran in a process of its own")
 		}

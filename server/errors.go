@@ -267,7 +267,9 @@ const maxDetail = 1000
 // is the only way to answer an error.
 func (s *Server) fail(w http.ResponseWriter, r *http.Request, err error) {
 	// net/http ends the context also when the body's deadline passes.
-	if errors.Is(r.Context().Err(), context.Canceled) && !errors.Is(err, errSlowBody) {
+	if errors.Is(context.Cause(r.Context()), errClosing) {
+		err = fmt.Errorf("%w: %v", errClosing, err) // what it was, a context's error, does not count
+	} else if errors.Is(r.Context().Err(), context.Canceled) && !errors.Is(err, errSlowBody) {
 		err = fmt.Errorf("%w: %w", errClientGone, err)
 	}
 	p := problemOf(err)

@@ -59,6 +59,9 @@ func (s *Server) observe(next http.Handler) http.Handler {
 			info.id = rand.Text()
 		}
 		w.Header().Set("X-Request-ID", info.id)
+		if s.draining.Load() {
+			w.Header().Set("Connection", "close")
+		}
 		r = r.WithContext(context.WithValue(r.Context(), infoKey{}, info))
 		if ctx := s.startSpan(r); ctx != r.Context() {
 			r = r.WithContext(ctx)
@@ -122,9 +125,12 @@ func (s *Server) record(r *http.Request, w middleware.WrapResponseWriter, info *
 	}
 	endSpan(span, r, route, status, info)
 	log := s.log.Info
+	if vital[r.URL.Path] { // what asks every second
+		log = s.log.Debug
+	}
 	if info.err != nil {
 		fields = append(fields, zap.Error(info.err))
-		if status >= 500 {
+		if status >= 500 && !vital[r.URL.Path] {
 			log = s.log.Error
 		}
 	}
@@ -208,7 +214,7 @@ func normalHost(host string) string {
 
 // vital are the paths that tell how the server is. They are answered also when
 // nothing else is.
-var vital = map[string]bool{"/livez": true, "/readyz": true, "/metrics": true}
+var vital = map[string]bool{"/livez": true, "/readyz": true, "/metrics": true, "/v2/health/live": true, "/v2/health/ready": true}
 
 // spareConnections are those beyond the limit, on which only what is vital is
 // answered: whoever watches the server is not shut out by its clients.

@@ -299,10 +299,10 @@ func requestedOutputs(request *oip.InferRequest, classes int) ([]requestedOutput
 		if err != nil {
 			return wrong("%w", err)
 		}
-		if top < 0 || top > int64(classes) || top == 0 && o.Parameters["classification"] != nil {
-			return wrong("classification is %d, want 1 to %d", top, classes)
+		if top < 0 || top == 0 && o.Parameters["classification"] != nil {
+			return wrong("classification is %d, want 1 or more", top)
 		}
-		outputs = append(outputs, requestedOutput{o.Name, int(top), asBinary})
+		outputs = append(outputs, requestedOutput{o.Name, int(min(top, int64(classes))), asBinary})
 	}
 	return outputs, nil
 }

@@ -48,6 +48,8 @@ const (
 	readHeaderTimeout = 5 * time.Second
 	idleTimeout       = 2 * time.Minute
 	drainTimeout      = 25 * time.Second
+	lameDuck          = 500 * time.Millisecond
+	lastWords         = 4 * time.Second
 	writeMargin       = 10 * time.Second // past a request's deadline, to write its answer
 )
 
@@ -304,8 +306,8 @@ func (s *Server) Reload() { s.store.start(s.store.reload) }
 // progress finish, for at most 25 seconds, and closes all sessions.
 func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 	defer s.Close()
-	requests, cancel := context.WithCancel(context.WithoutCancel(ctx))
-	defer cancel()
+	requests, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
+	defer cancel(nil)
 	srv := &http.Server{
 		Handler:           s.Handler(),
 		ReadHeaderTimeout: readHeaderTimeout,
@@ -329,8 +331,18 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 	s.jobs.stop()
 	wait, stop := context.WithTimeout(requests, drainTimeout)
 	defer stop()
+	// Shutdown closes connections on which no request has been read yet, also
+	// where one is on its way: they are given a moment to come.
+	select {
+	case <-time.After(lameDuck):
+	case err := <-failed:
+		return fmt.Errorf("serve %s: %w", l.Addr(), err)
+	}
+	// What is still at work shortly before the end is answered that it ends.
+	last := time.AfterFunc(drainTimeout-lameDuck-lastWords, func() { cancel(errClosing) })
+	defer last.Stop()
 	if err := srv.Shutdown(wait); err != nil {
-		cancel()
+		cancel(errClosing)
 		return errors.Join(fmt.Errorf("drain: %w", err), srv.Close())
 	}
 	return nil

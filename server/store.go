@@ -595,8 +595,16 @@ func (st *store) openWarm(s *session) (*backend.Classifier, error) {
 		s.bytes = 0
 		return nil, err
 	}
-	if d := c.Describe(); d.WeightBytes > 0 {
-		s.bytes = d.WeightBytes + d.ArenaBytes
+	d := c.Describe()
+	s.bytes = max(s.bytes, d.WeightBytes+d.ArenaBytes, d.ResidentBytes)
+	// A process of its own takes more than its weights, which are all that was
+	// known before.
+	for st.memory > 0 {
+		held, idlest := st.held()
+		if held <= st.memory || idlest == nil {
+			break
+		}
+		st.closeIdle(idlest)
 	}
 	return c, nil
 }
@@ -615,13 +623,18 @@ func (st *store) reserve(s *session, bytes int64) error {
 		if idlest == nil {
 			return fmt.Errorf("%w: %s would take %d bytes of the %d for open models, %d of which are in use", errMemory, s.lane.name, bytes, st.memory, held)
 		}
-		st.log.Info("session closed to make room", zap.String("model", idlest.entry.name), zap.Stringer("target", idlest.target))
-		delete(idlest.entry.sessions, idlest.target)
-		idlest.retired = true
-		st.closeUnused(idlest)
+		st.closeIdle(idlest)
 	}
 	s.bytes = bytes
 	return nil
+}
+
+// closeIdle ends a session without users to make room. The caller holds mu.
+func (st *store) closeIdle(s *session) {
+	st.log.Info("session closed to make room", zap.String("model", s.entry.name), zap.Stringer("target", s.target))
+	delete(s.entry.sessions, s.target)
+	s.retired = true
+	st.closeUnused(s)
 }
 
 // held is the memory of all sessions, and the session that may be closed

@@ -14,6 +14,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strconv"
+	"runtime"
 	"strings"
 	"sync"
 	"syscall"
@@ -174,6 +175,26 @@ func TestHang(t *testing.T) {
 	}
 	if err := <-other; !errors.Is(err, backend.ErrCrashed) {
 		t.Errorf("a run beside it returns %v, want ErrCrashed", err)
+	}
+	waitUp(t, s, pid)
+}
+
+// TestHangWithoutDeadline: a run that takes far longer than those before it is
+// taken for one that hangs, long before its deadline.
+func TestHangWithoutDeadline(t *testing.T) {
+	c := config(t, "")
+	c.Hang = 200 * time.Millisecond
+	s, g := open(t, c)
+	if got := s.Describe().ResidentBytes; runtime.GOOS == "linux" && got < 1<<20 {
+		t.Errorf("the process is said to hold %d bytes", got)
+	}
+	pid := s.Describe().WorkerPID
+	if err := s.Run(t.Context(), image(g, 0), make([]float32, g.Classes())); err != nil {
+		t.Fatal(err)
+	}
+	err := s.Run(t.Context(), image(g, hangs), make([]float32, g.Classes()))
+	if !errors.Is(err, backend.ErrCrashed) || !strings.Contains(err.Error(), "no answer after") {
+		t.Errorf("the run that hangs returns %v, want ErrCrashed for want of an answer", err)
 	}
 	waitUp(t, s, pid)
 }

@@ -42,6 +42,9 @@ type call struct {
 	values int
 	// parts takes a file that comes in parts.
 	parts io.Writer
+	// hang is how long an answer may take before the process is killed; 0: for
+	// ever.
+	hang time.Duration
 }
 
 // pending is a request without its answer.
@@ -250,10 +253,20 @@ func (p *process) call(ctx context.Context, m *message, c call) (answer, error) 
 		<-p.done
 		return answer{}, p.err
 	}
+	var hung <-chan time.Time
+	if c.hang > 0 {
+		timer := time.NewTimer(c.hang)
+		defer timer.Stop()
+		hung = timer.C
+	}
 	select {
 	case a := <-wait.answer:
 		return p.take(a)
 	case <-p.done:
+		return p.last(wait)
+	case <-hung:
+		p.kill(fmt.Errorf("%w: its worker process, pid %d, was killed, as a run had no answer after %v", backend.ErrCrashed, p.cmd.Process.Pid, c.hang))
+		<-p.done
 		return p.last(wait)
 	case <-ctx.Done():
 	}

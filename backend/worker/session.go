@@ -39,6 +39,7 @@ type session struct {
 	// changed is closed when process or down changes.
 	changed     chan struct{}
 	description backend.Description
+	recent      time.Duration // what an image took lately; 0 before the first
 }
 
 // slotImages is how many images go in one message. Larger batches go in parts,
@@ -263,13 +264,36 @@ func (s *session) Run(ctx context.Context, in, out []float32) error {
 		for i := 0; i < n; i += s.slots.Images {
 			part := min(s.slots.Images, n-i)
 			copy(shared, in[i*size:][:part*size])
-			if _, err := s.call(ctx, &message{Op: opRun, Slot: slot, Images: part}, call{}); err != nil {
+			begin := time.Now()
+			if _, err := s.call(ctx, &message{Op: opRun, Slot: slot, Images: part}, call{hang: s.hangs(part)}); err != nil {
 				return err
 			}
+			s.took(part, time.Since(begin))
 			copy(out[i*classes:], logits[:part*classes])
 		}
 		return nil
 	})
+}
+
+// hangs is how long a run of so many images takes that hangs. The first is
+// given as long as opening.
+func (s *session) hangs(images int) time.Duration {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.recent == 0 {
+		return s.b.config.OpenTimeout
+	}
+	return max(s.b.config.Hang, 50*s.recent*time.Duration(images))
+}
+
+func (s *session) took(images int, d time.Duration) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	each := d / time.Duration(images)
+	if s.recent == 0 {
+		s.recent = each
+	}
+	s.recent += (each - s.recent) / 8
 }
 
 // Trace implements backend.Tracer. It sends the weights again, which the worker
@@ -355,8 +379,10 @@ func (s *session) Profile(ctx context.Context, in []float32, runs int) ([]backen
 // Describe implements backend.Describer.
 func (s *session) Describe() backend.Description {
 	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.description
+	d := s.description
+	s.mu.Unlock()
+	d.ResidentBytes = resident(d.WorkerPID)
+	return d
 }
 
 // Close implements backend.Session: the process ends.

@@ -37,6 +37,10 @@ type Config struct {
 	Command []string
 	// Env is added to the environment of this process: NAME=VALUE.
 	Env []string
+	// Hang is how long a run may take at least before it is taken for one that
+	// hangs, and its process is killed; slow models get 50 times what a run took
+	// lately. 0 is 3 s.
+	Hang time.Duration
 	// Grace is how long a run may go on once its context has ended; then its
 	// process is killed. 0 is 3 s.
 	Grace time.Duration
@@ -65,6 +69,7 @@ func Self() (string, error) {
 func Supported() bool { return supported }
 
 func (c Config) withDefaults() Config {
+	c.Hang = cmp.Or(c.Hang, 3*time.Second)
 	c.Grace = cmp.Or(c.Grace, 3*time.Second)
 	c.StartTimeout = cmp.Or(c.StartTimeout, 30*time.Second)
 	c.OpenTimeout = cmp.Or(c.OpenTimeout, 2*time.Minute)

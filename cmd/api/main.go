@@ -4,16 +4,21 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"os/signal"
+	"slices"
+	"strings"
 	"syscall"
 
 	"github.com/alecthomas/kong"
 	kongyaml "github.com/alecthomas/kong-yaml"
+	"gopkg.in/yaml.v3"
 )
 
 // Exit codes of every command.
@@ -113,11 +118,19 @@ func run(ctx context.Context, args []string, s std) int {
 // loadConfig reads the file of --config. What the environment sets wins over it,
 // as the command line wins over both.
 func loadConfig(r io.Reader) (kong.Resolver, error) {
-	file, err := kongyaml.Loader(r)
+	text, err := io.ReadAll(r)
 	if err != nil {
 		return nil, err
 	}
-	return kong.ResolverFunc(func(c *kong.Context, parent *kong.Path, flag *kong.Flag) (any, error) {
+	file, err := kongyaml.Loader(bytes.NewReader(text))
+	if err != nil {
+		return nil, err
+	}
+	var keys map[string]any
+	if err := yaml.Unmarshal(text, &keys); err != nil {
+		return nil, err
+	}
+	return configFile{keys, kong.ResolverFunc(func(c *kong.Context, parent *kong.Path, flag *kong.Flag) (any, error) {
 		if n := parent.Node(); n != nil && n.Name == "doctor" { // which checks what serve would do
 			for _, command := range n.Parent.Children {
 				if command.Name == "serve" {
@@ -131,5 +144,43 @@ func loadConfig(r io.Reader) (kong.Resolver, error) {
 			}
 		}
 		return file.Resolve(c, parent, flag)
-	}), nil
+	})}, nil
+}
+
+// configFile refuses keys that are no flags, which would go unseen else.
+type configFile struct {
+	keys map[string]any
+	kong.Resolver
+}
+
+// Validate is kong.Resolver's.
+func (f configFile) Validate(app *kong.Application) error {
+	known := map[string]bool{} // by path; true: its value may be a map
+	var walk func(n *kong.Node, path string)
+	walk = func(n *kong.Node, path string) {
+		for _, flag := range n.Flags {
+			known[path+flag.Name] = flag.IsMap()
+		}
+		for _, child := range n.Children {
+			walk(child, path+child.Name+"-")
+		}
+	}
+	walk(app.Node, "")
+	return unknownKey(f.keys, "", known)
+}
+
+// unknownKey goes down to what is no map, as the flags' values are found.
+func unknownKey(keys map[string]any, path string, known map[string]bool) error {
+	for _, name := range slices.Sorted(maps.Keys(keys)) {
+		key := path + name
+		isMap, ok := known[key]
+		if below, deeper := keys[name].(map[string]any); deeper && !isMap {
+			if err := unknownKey(below, key+"-", known); err != nil {
+				return err
+			}
+		} else if !ok {
+			return fmt.Errorf("the file of --config sets %s, which is no flag: see api --help and the command's own", strings.ReplaceAll(key, "-", "."))
+		}
+	}
+	return nil
 }

@@ -28,11 +28,12 @@ func newTraces(ctx context.Context, address string, log *zap.Logger) (*sdktrace.
 		if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
 			return nil, fmt.Errorf("--otlp %q: want the collector's address, such as http://localhost:4318", address)
 		}
+		u.Path = strings.TrimSuffix(strings.TrimSuffix(u.Path, "/"), "/v1/traces") // with or without it
 		options = append(options, otlptracehttp.WithEndpointURL(u.JoinPath("v1/traces").String()))
 	} else if os.Getenv("OTEL_EXPORTER_OTLP_ENDPOINT") == "" && os.Getenv("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT") == "" {
 		return nil, nil
 	}
-	if strings.EqualFold(os.Getenv("OTEL_SDK_DISABLED"), "true") {
+	if strings.EqualFold(os.Getenv("OTEL_SDK_DISABLED"), "true") || os.Getenv("OTEL_TRACES_EXPORTER") == "none" {
 		return nil, nil
 	}
 	for name, can := range map[string]func(string) bool{
