@@ -63,7 +63,7 @@ func Open(path string, o Sidecar) (*Model, error) {
 		return nil, err
 	}
 	defer f.Close()
-	m, err := New(f, beside.merge(o))
+	m, err := New(f, beside.Merge(o))
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", path, err)
 	}
@@ -88,9 +88,11 @@ func New(f *checkpoint.File, o Sidecar) (*Model, error) {
 		m.Notes = append(m.Notes, fmt.Sprintf("the file lists %d labels for %d classes; they are not used", n, w.config.Classes))
 		found.Labels = nil
 	}
-	if err := m.apply(found.Sidecar.merge(o)); err != nil {
+	settings := found.Sidecar.Merge(o)
+	if err := m.apply(settings); err != nil {
 		return nil, err
 	}
+	m.SizeAssumed = settings.Preprocess.Size == nil
 	if m.Labels == nil && n == 0 && !m.Untrained && m.Config.Classes == len(imageNet()) {
 		m.Labels = ImageNet()
 		m.Notes = append(m.Notes, imageNetNote)

@@ -36,6 +36,9 @@ type Model struct {
 	Format string
 	// Untrained marks random weights, which are for timing only.
 	Untrained bool
+	// SizeAssumed says that nothing told the side of the input, and
+	// Preprocess.Size is the layout's default.
+	SizeAssumed bool
 	// Notes are findings that do not stop the model from being used.
 	Notes []string
 }

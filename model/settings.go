@@ -51,8 +51,8 @@ func pick[T any](a, b *T) *T {
 	return a
 }
 
-// merge returns s with everything that over sets.
-func (s Sidecar) merge(over Sidecar) Sidecar {
+// Merge returns s with everything that over sets.
+func (s Sidecar) Merge(over Sidecar) Sidecar {
 	if over.Name != "" {
 		s.Name = over.Name
 	}
@@ -72,20 +72,18 @@ func (s Sidecar) merge(over Sidecar) Sidecar {
 	return s
 }
 
-// maxSidecar bounds a sidecar file: some thousands of labels.
-const maxSidecar = 4 << 20
+// MaxSidecar bounds a sidecar file in bytes: some thousands of labels.
+const MaxSidecar = 4 << 20
 
-// readSidecar reads the file, an empty Sidecar if it is not there. Fields that
-// it does not know are told in the notes, since other tools may have written
-// the file.
+// readSidecar is ParseSidecar of the file, an empty Sidecar if it is not there.
 func readSidecar(path string) (Sidecar, []string, error) {
 	var s Sidecar
 	info, err := os.Stat(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return s, nil, nil
 	}
-	if err == nil && info.Size() > maxSidecar {
-		return s, nil, invalid("sidecar %s has %d bytes, the limit is %d", filepath.Base(path), info.Size(), maxSidecar)
+	if err == nil && info.Size() > MaxSidecar {
+		return s, nil, invalid("sidecar %s has %d bytes, the limit is %d", filepath.Base(path), info.Size(), MaxSidecar)
 	}
 	if err == nil && !info.Mode().IsRegular() {
 		return s, nil, invalid("sidecar %s is not a regular file", filepath.Base(path))
@@ -94,13 +92,21 @@ func readSidecar(path string) (Sidecar, []string, error) {
 	if err != nil {
 		return s, nil, invalid("sidecar: %v", err)
 	}
+	return ParseSidecar(data, filepath.Base(path))
+}
+
+// ParseSidecar reads the content of the sidecar that messages call name. Fields
+// that it does not know are told in the notes, since other tools may have
+// written the file. The error is an *InvalidError.
+func ParseSidecar(data []byte, name string) (Sidecar, []string, error) {
+	var s Sidecar
 	if err := json.Unmarshal(data, &s); err != nil {
-		return s, nil, invalid("sidecar %s: %v", filepath.Base(path), err)
+		return s, nil, invalid("sidecar %s: %v", name, err)
 	}
 	strict := json.NewDecoder(bytes.NewReader(data))
 	strict.DisallowUnknownFields()
 	if err := strict.Decode(new(Sidecar)); err != nil {
-		return s, []string{fmt.Sprintf("sidecar %s: %s; it is not used", filepath.Base(path), strings.TrimPrefix(err.Error(), "json: "))}, nil
+		return s, []string{fmt.Sprintf("sidecar %s: %s; it is not used", name, strings.TrimPrefix(err.Error(), "json: "))}, nil
 	}
 	return s, nil, nil
 }
@@ -201,7 +207,7 @@ func metadata(m map[string]any) (embedded, error) {
 	}
 	var e embedded
 	for _, d := range []map[string]any{m, dict(m["meta"]), dict(m["args"]), dict(m["config"])} {
-		e.Sidecar = readLoose(d).merge(e.Sidecar)
+		e.Sidecar = readLoose(d).Merge(e.Sidecar)
 	}
 	return e, nil
 }

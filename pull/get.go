@@ -21,7 +21,7 @@ const maxRedirects = 5
 // fetch fills p with the whole file. It returns how many bytes of it were
 // there before.
 func fetch(ctx context.Context, from string, p *partial, o Options) (resumed int64, err error) {
-	path, local, err := localPath(from)
+	path, local, err := LocalPath(from)
 	if err != nil {
 		return 0, err
 	}
@@ -65,8 +65,9 @@ func fetch(ctx context.Context, from string, p *partial, o Options) (resumed int
 	}
 }
 
-// localPath is the path that a source names, if it names one on this machine.
-func localPath(from string) (path string, local bool, err error) {
+// LocalPath is the path that a source names, if it names one on this machine.
+// The error is that of a URL that Fetch cannot bring.
+func LocalPath(from string) (path string, local bool, err error) {
 	scheme, rest, isURL := strings.Cut(from, "://")
 	switch {
 	case !isURL:

@@ -657,7 +657,7 @@ func TestKnown(t *testing.T) {
 		if seen[s.Name] || s.Title == "" || s.SHA256 != "" && !ValidSHA256(s.SHA256) || strings.HasPrefix(s.URL, "http://") != (s.SHA256 == "") {
 			t.Errorf("%+v", s)
 		}
-		if _, local, err := localPath(s.URL); local || err != nil {
+		if _, local, err := LocalPath(s.URL); local || err != nil {
 			t.Errorf("%s: %v", s.URL, err)
 		}
 		seen[s.Name] = true

@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 )
 
@@ -21,6 +22,8 @@ type convertOutput struct {
 	File  string `json:"file"`
 	Bytes int64  `json:"bytes"`
 	Hash  string `json:"hash"`
+	// Notes are findings that did not stop it.
+	Notes []string `json:"notes,omitempty"`
 }
 
 func (c *convertCmd) Run(s std) error {
@@ -35,9 +38,12 @@ func (c *convertCmd) Run(s std) error {
 	if err != nil {
 		return err
 	}
-	o := convertOutput{c.Out, size, m.Hash}
+	o := convertOutput{c.Out, size, m.Hash, slices.Concat(m.Notes, unknowns(m))}
 	if c.JSON {
 		return writeJSON(s.out, o)
+	}
+	for _, n := range o.Notes {
+		fmt.Fprintln(s.err, "note:", n)
 	}
 	_, err = fmt.Fprintf(s.out, "%s: %s bytes, model %s\n", o.File, grouped(o.Bytes), o.Hash)
 	return err

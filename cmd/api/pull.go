@@ -4,11 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"net/url"
 	"os"
 	"path"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"time"
 
@@ -16,12 +18,14 @@ import (
 
 	"edgevit/checkpoint"
 	"edgevit/model"
+	"edgevit/model/demo"
 	"edgevit/pull"
 )
 
 type pullCmd struct {
 	Known    string        `arg:"" optional:"" name:"checkpoint" help:"A published checkpoint. Without it they are listed."`
 	URL      string        `name:"url" help:"Any other: http, https, or a file's path." placeholder:"URL"`
+	Sidecar  string        `help:"Labels, preprocessing and configuration as JSON, from http, https or a file's path. Default: the .json of the same stem beside a file of --url." placeholder:"FILE_OR_URL"`
 	SHA256   string        `name:"sha256" help:"Checksum that the file must have, in hex." placeholder:"HEX"`
 	Trust    bool          `name:"trust-first-use" help:"Take a file whose checksum nobody gives, and hold later pulls to what it was."`
 	Name     string        `help:"Name to serve it under. Default: the checkpoint's, or after the URL." placeholder:"NAME"`
@@ -97,7 +101,7 @@ func (c *pullCmd) Run(ctx context.Context, s std) error {
 	}
 	sums := pull.Sums(filepath.Join(c.Data, "pulled"))
 	if c.Known == "" && c.URL == "" {
-		if c.SHA256 != "" || c.Trust || c.Force || c.Name != "" {
+		if c.SHA256 != "" || c.Trust || c.Force || c.Name != "" || c.Sidecar != "" {
 			return errors.New("name a checkpoint, or give --url")
 		}
 		return c.list(s, sums)
@@ -106,7 +110,7 @@ func (c *pullCmd) Run(ctx context.Context, s std) error {
 	if err != nil {
 		return err
 	}
-	settings, err := c.sidecar()
+	flags, err := c.settingFlags.sidecar()
 	if err != nil {
 		return err
 	}
@@ -125,12 +129,17 @@ func (c *pullCmd) Run(ctx context.Context, s std) error {
 	if err != nil {
 		return err
 	}
-	if settings.Name == "" {
-		settings.Name = source.Title
-	}
 	o := pullOutput{Name: source.Name, File: to, State: "pulled", URL: redacted(source.URL), Verified: verified}
 	ctx, cancel := context.WithTimeoutCause(ctx, c.Deadline, fmt.Errorf("not done after %v, the time of --deadline", c.Deadline))
 	defer cancel()
+	settings, notes, err := c.beside(ctx, source)
+	if err != nil {
+		return fmt.Errorf("sidecar: %w", err)
+	}
+	settings = settings.Merge(flags)
+	if settings.Name == "" {
+		settings.Name = source.Title
+	}
 	err = c.fetch(ctx, s, source, func(f pull.File) error {
 		m, err := openPulled(f, settings)
 		if err != nil {
@@ -149,7 +158,7 @@ func (c *pullCmd) Run(ctx context.Context, s std) error {
 		if _, err := writeFile(to, m.WriteSafetensors, place); err != nil {
 			return err
 		}
-		o.Bytes, o.Resumed, o.SHA256, o.Hash, o.Notes = f.Bytes, f.Resumed, f.SHA256, m.Hash, m.Notes
+		o.Bytes, o.Resumed, o.SHA256, o.Hash, o.Notes = f.Bytes, f.Resumed, f.SHA256, m.Hash, slices.Concat(notes, m.Notes, unknowns(m))
 		return nil
 	})
 	if err != nil && refused(err) {
@@ -181,6 +190,9 @@ func (c *pullCmd) source() (pull.Source, error) {
 		return source, errors.New("--deadline must be more than 0")
 	case c.URL != "":
 		source = pull.Source{URL: c.URL, Name: nameOf(c.URL)}
+		if source.Name == demo.Name && c.Name == "" {
+			return source, fmt.Errorf("the name would be %s, which is that of the embedded model; choose one by --name", demo.Name)
+		}
 	default:
 		var names []string
 		for _, k := range c.known {
@@ -203,6 +215,50 @@ func (c *pullCmd) source() (pull.Source, error) {
 		return source, fmt.Errorf("the name would be %q; choose one by --name: 1 to 64 of a-z 0-9 . _ -, the first a letter or digit, without a checkpoint's extension", source.Name)
 	}
 	return source, nil
+}
+
+// beside reads the source's sidecar: that of --sidecar, or what lies beside a
+// file. There need not be any.
+func (c *pullCmd) beside(ctx context.Context, source pull.Source) (settings model.Sidecar, notes []string, err error) {
+	from := c.Sidecar
+	if from == "" {
+		path, local, err := pull.LocalPath(source.URL)
+		if err != nil || !local {
+			return settings, nil, err
+		}
+		from = strings.TrimSuffix(path, filepath.Ext(path)) + ".json"
+		if _, err := os.Stat(from); errors.Is(err, fs.ErrNotExist) {
+			return settings, nil, nil
+		}
+	}
+	dir, err := os.MkdirTemp("", "edgevit-sidecar-")
+	if err != nil {
+		return settings, nil, err
+	}
+	defer os.RemoveAll(dir)
+	o := c.options
+	o.MaxBytes = model.MaxSidecar
+	err = pull.Fetch(ctx, dir, pull.Source{Name: "sidecar", URL: from}, o, func(f pull.File) error {
+		data, err := os.ReadFile(f.Path)
+		if err != nil {
+			return err
+		}
+		settings, notes, err = model.ParseSidecar(data, redacted(from))
+		return err
+	}, func(error) bool { return false })
+	return settings, notes, err
+}
+
+// unknowns are notes on what neither the file nor a sidecar nor flags say.
+func unknowns(m *model.Model) []string {
+	var notes []string
+	if m.Labels == nil && !m.Untrained {
+		notes = append(notes, fmt.Sprintf("nothing names its %d classes: answers will say class 0, class 1, …; --labels FILE or a sidecar names them", m.Config.Classes))
+	}
+	if m.SizeAssumed {
+		notes = append(notes, fmt.Sprintf("nothing says its input size: %d pixels is the default of the layout %s; --input-size or a sidecar sets it", m.Preprocess.Size, m.Config.Layout))
+	}
+	return notes
 }
 
 // nameOf is the served name of what a URL or path ends in.

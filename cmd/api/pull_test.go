@@ -246,6 +246,67 @@ func TestPullFile(t *testing.T) {
 	}
 }
 
+// TestPullSidecar reads what tensors cannot tell from beside the checkpoint, or
+// from where the user says.
+func TestPullSidecar(t *testing.T) {
+	dir, tiny := golden(t, "tiny/official.pth", "tiny/input.npy", "tiny/logits.npy")
+	beside := strings.TrimSuffix(tiny, ".pth") + ".json"
+	names := func(last string) []byte {
+		return []byte(`{"name":"Letters","labels":["a","b","c","d","e","f","g","h","i","` + last + `"],"preprocess":{"crop_ratio":0.5}}`)
+	}
+	sum := sumHex(modeltest.Bytes(t, "tiny/official.pth"))
+	site := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/large.json" {
+			w.Write(bytes.Repeat([]byte(" "), 5<<20))
+			return
+		}
+		w.Write(names("from afar"))
+	}))
+	t.Cleanup(site.Close)
+	run := func(name string, args ...string) (code int, o pullOutput, m inspectOutput, errs string) {
+		t.Helper()
+		models := filepath.Join(dir, "models")
+		code, out, errs := call(t, append([]string{"pull", "--url", tiny, "--sha256", sum, "--name", name, "--models", models, "--json"}, args...)...)
+		if code == exitYes {
+			decode(t, out, &o)
+			_, out, _ = call(t, "inspect", o.File, "--json")
+			decode(t, out, &m)
+		}
+		return code, o, m, errs
+	}
+
+	_, o, _, _ := run("bare")
+	if notes := strings.Join(o.Notes, "\n"); !strings.Contains(notes, "nothing names its 10 classes") || !strings.Contains(notes, "nothing says its input size") {
+		t.Errorf("without any: notes %q", o.Notes)
+	}
+	if err := os.WriteFile(beside, names("beside"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	_, o, m, _ := run("beside")
+	if len(m.Labels) != 10 || m.Labels[9] != "beside" || m.Title != "Letters" || m.Preprocess.CropRatio != 0.5 || strings.Contains(strings.Join(o.Notes, ""), "classes") {
+		t.Errorf("beside it: %+v, notes %q", m, o.Notes)
+	}
+	if _, _, m, _ := run("flags", "--crop-ratio", "0.75"); m.Labels[9] != "beside" || m.Preprocess.CropRatio != 0.75 {
+		t.Errorf("with a flag over it: %+v", m)
+	}
+	if _, o, m, _ := run("afar", "--sidecar", site.URL+"/a.json", "--input-size", "64"); m.Labels[9] != "from afar" || len(o.Notes) != 0 {
+		t.Errorf("from a URL: %+v, notes %q", m, o.Notes)
+	}
+	for want, from := range map[string]string{"file too large": site.URL + "/large.json", "no such file": filepath.Join(dir, "nowhere.json"), "sidecar": tiny} {
+		if code, _, _, errs := run("refused", "--sidecar", from); code != exitUsage || !strings.Contains(errs, want) {
+			t.Errorf("%s: exit %d, %s", from, code, errs)
+		}
+	}
+
+	named := filepath.Join(dir, "Demo.pth")
+	if err := os.Rename(tiny, named); err != nil {
+		t.Fatal(err)
+	}
+	if code, _, errs := call(t, "pull", "--url", named, "--sha256", sum, "--data", dir); code != exitUsage || !strings.Contains(errs, "embedded model; choose one by --name") {
+		t.Errorf("a file named demo: exit %d, %s", code, errs)
+	}
+}
+
 func TestPullRefused(t *testing.T) {
 	for _, row := range []struct{ name, text, want string }{
 		{"web page", "<!doctype html><p>Please log in", "the answer is a web page, not a checkpoint"},

@@ -12,6 +12,9 @@ import (
 	"edgevit/model"
 )
 
+// Name is the name under which the embedded model is served.
+const Name = "demo"
+
 //go:embed demo.safetensors
 var weights []byte
 
@@ -25,6 +28,6 @@ func Model() (*model.Model, error) {
 	if err != nil {
 		return nil, fmt.Errorf("embedded demo model: %w", err)
 	}
-	m.Name = "demo"
+	m.Name = Name
 	return m, nil
 }
