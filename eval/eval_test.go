@@ -71,7 +71,7 @@ func TestOpen(t *testing.T) {
 		"folders/cat/b.png": "", "folders/cat/a.JPEG": "", "folders/Dog/deep/c.webp": "", "folders/0/d.png": "", "folders/cat/notes.txt": "", "folders/.x/e.png": "", "folders/readme": "",
 		"unknown/cat/a.png": "", "unknown/lion/a.png": "", "unknown/10/a.png": "",
 		"empty/cat/notes.txt": "",
-		"set.csv":             "path,label\nfolders/cat/b.png,cat\nfolders/0/d.png,7\n", "bad.csv": "a.png\n", "twice.csv": "a.png,cat\na.png,dog\n",
+		"set.csv":             "path,label\nfolders/cat/b.png,cat\nfolders/0/d.png,7\n", "bad.csv": "a.png\nb.png,cat,5\n", "twice.csv": "a.png,cat\na.png,dog\n",
 		"flat/2.png": "", "flat/1.png": "", "truth.txt": "3\ndog\n", "short.txt": "3\n", "from1.txt": "3\n10\n", "named.txt": "2.png 8\n1.png frog\n",
 	})
 	type image struct {
@@ -88,7 +88,10 @@ func TestOpen(t *testing.T) {
 		{"no image", "empty", "", nil, "no image"},
 		{"nowhere", "nowhere", "", nil, "nowhere"},
 		{"csv", "set.csv", "", []image{{"folders/cat/b.png", 3}, {"folders/0/d.png", 7}}, ""},
-		{"csv without classes", "bad.csv", "", nil, "want path,label"},
+		{"csv without classes", "bad.csv", "", nil, "line 1: 1 fields, want path,label: 2"},
+		{"csv with more", "bad.csv", "", nil, "line 2: 3 fields"},
+		{"images in no folder", "flat", "", nil, "its 2 images are in no class's folder, so that nothing tells their classes: give them in a file, --truth"},
+		{"truth of classes' folders", "folders", "truth.txt", nil, "is not needed: leave out --truth"},
 		{"csv with an image twice", "twice.csv", "", nil, "twice"},
 		{"another file", "truth.txt", "", nil, "neither a folder nor a .csv"},
 		{"truth", "flat", "truth.txt", []image{{"1.png", 3}, {"2.png", 5}}, ""},
@@ -278,6 +281,9 @@ func TestRun(t *testing.T) {
 	if top1 := reference.Targets[0].Top1; top1.Count != 3-len(r.Misclassified) || top1.Of != 3 || top1.Low >= top1.Share && top1.Share > 0 || reference.Targets[0].Difference != nil || reference.Targets[0].MedianMS <= 0 {
 		t.Errorf("top-1 %+v, %d misclassified", top1, len(r.Misclassified))
 	}
+	if reference.EqualInputs != r.Evaluated {
+		t.Errorf("%d inputs of the reference equal its own, want all %d", reference.EqualInputs, r.Evaluated)
+	}
 	// A picture that grows, and the demo's whole square ones, stay as they are.
 	if p := r.Preprocess[1]; p.Name != "no-antialias" || p.EqualInputs != 1 || p.Targets[0].Difference == nil {
 		t.Errorf("no-antialias: %d inputs equal the reference's, want that of the small picture", p.EqualInputs)
@@ -298,6 +304,16 @@ func TestRun(t *testing.T) {
 	}
 	if _, err := json.Marshal(r); err != nil {
 		t.Error(err)
+	}
+}
+
+// TestConfusions: a list that is cut says of how many it is.
+func TestConfusions(t *testing.T) {
+	r := &Report{Preprocess: []PreprocessReport{{Targets: []TargetReport{{Target: "purego"}}}}, Confusions: []Confusion{{"cat", "dog", 2}}}
+	r.Misclassified = []Misclassified{{Class: "cat", Named: "dog"}, {Class: "cat", Named: "dog"}, {Class: "dog", Named: "cat"}, {Class: "dog"}}
+	var b bytes.Buffer
+	if err := r.WriteHTML(&b); err != nil || r.ConfusionKinds() != 2 || !strings.Contains(b.String(), "The 1 most frequent of 2 confusions") {
+		t.Errorf("%d kinds, %v\n%s", r.ConfusionKinds(), err, &b)
 	}
 }
 

@@ -86,7 +86,7 @@ func difference(gained, lost, n int) Difference {
 type PreprocessReport struct {
 	Variant
 	// EqualInputs is the number of images whose input is the reference's, value
-	// for value; their results are taken over.
+	// for value; their results are taken over. Of the reference it is all of them.
 	EqualInputs int            `json:"equal_inputs"`
 	Targets     []TargetReport `json:"results"`
 	Pairs       []PairReport   `json:"pairs"`
@@ -157,6 +157,18 @@ type Confusion struct {
 
 // maxConfusions is how many confusions are listed.
 const maxConfusions = 20
+
+// ConfusionKinds is how many different confusions there are, of which
+// Confusions lists the most frequent.
+func (r *Report) ConfusionKinds() int {
+	kinds := map[Confusion]bool{}
+	for _, m := range r.Misclassified {
+		if m.Named != "" {
+			kinds[Confusion{Class: m.Class, Named: m.Named}] = true
+		}
+	}
+	return len(kinds)
+}
 
 // Complete says that every target was opened, every image decoded, and every
 // output finite.
@@ -277,7 +289,7 @@ func (e *evaluation) variant(v int, all []record) PreprocessReport {
 	}
 	for _, r := range all {
 		run := r.Runs[v]
-		if run.Equal {
+		if v == 0 || run.Equal {
 			p.EqualInputs++
 		}
 		d := Differing{Path: r.Image, Class: e.model.Label(r.Class)}

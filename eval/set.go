@@ -249,6 +249,7 @@ func (r *reader) folders(dir string) error {
 	if err != nil {
 		return err
 	}
+	flat := 0 // images in no class's folder
 	for _, e := range entries {
 		folder := filepath.Join(dir, e.Name())
 		if hidden(e.Name()) {
@@ -256,6 +257,7 @@ func (r *reader) folders(dir string) error {
 		}
 		if info, err := os.Stat(folder); err != nil || !info.IsDir() { // a link to a folder will do
 			r.set.Ignored++
+			flat += one(err == nil && preprocess.ImageName(e.Name()))
 			continue
 		}
 		if _, err := r.class(e.Name()); err != nil {
@@ -265,6 +267,9 @@ func (r *reader) folders(dir string) error {
 		if err := r.folder(e.Name(), folder, e.Name()); err != nil {
 			return err
 		}
+	}
+	if flat > 0 && len(r.set.Images) == 0 && r.findings == nil {
+		return fmt.Errorf("its %d images are in no class's folder, so that nothing tells their classes: give them in a file, --truth of api eval, or move each image into a folder named by its class", flat)
 	}
 	return nil
 }
@@ -299,7 +304,7 @@ func (r *reader) csv(path string) error {
 	}
 	defer f.Close()
 	lines := csv.NewReader(f)
-	lines.FieldsPerRecord = 2
+	lines.FieldsPerRecord = -1 // counted here, since the error of csv does not say them
 	lines.TrimLeadingSpace = true
 	for first := true; ; first = false {
 		row, err := lines.Read()
@@ -309,6 +314,11 @@ func (r *reader) csv(path string) error {
 		if err != nil {
 			return fmt.Errorf("want path,label: %w", err)
 		}
+		line, _ := lines.FieldPos(0)
+		if len(row) != 2 {
+			r.findings = append(r.findings, fmt.Sprintf("line %d: %d fields, want path,label: 2; what holds a comma goes in quotes", line, len(row)))
+			continue
+		}
 		if first && strings.TrimPrefix(row[0], "\ufeff") == "path" && row[1] == "label" {
 			continue
 		}
@@ -316,7 +326,6 @@ func (r *reader) csv(path string) error {
 		if !filepath.IsAbs(file) {
 			file = filepath.Join(filepath.Dir(path), file)
 		}
-		line, _ := lines.FieldPos(0)
 		r.add(filepath.ToSlash(row[0]), file, row[1], fmt.Sprintf("line %d", line))
 	}
 }
@@ -339,7 +348,9 @@ func (r *reader) truth(dir, truth string) error {
 		return err
 	}
 	var files []string
+	folders := 0
 	for _, e := range entries {
+		folders += one(e.IsDir() && !hidden(e.Name()))
 		switch {
 		case hidden(e.Name()):
 		case !e.IsDir() && preprocess.ImageName(e.Name()):
@@ -347,6 +358,9 @@ func (r *reader) truth(dir, truth string) error {
 		default:
 			r.set.Ignored++
 		}
+	}
+	if len(files) == 0 && folders > 0 {
+		return fmt.Errorf("no image beside its %d folders; where these are named by class, %s is not needed: leave out --truth", folders, truth)
 	}
 	if len(lines) != len(files) {
 		return fmt.Errorf("%s has %d lines for %d images", truth, len(lines), len(files))

@@ -49,6 +49,18 @@ func (c *convertCmd) Run(s std) error {
 	return err
 }
 
+// checkWhole says what keeps writeWhole from writing the file.
+func checkWhole(path string) error {
+	if info, err := os.Stat(path); err == nil && info.IsDir() {
+		return fmt.Errorf("%s is a folder", path)
+	}
+	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+".*")
+	if err != nil {
+		return err
+	}
+	return errors.Join(f.Close(), os.Remove(f.Name()))
+}
+
 // writeWhole writes a file beside its final place and renames it there, so that
 // it is whole or not there.
 func writeWhole(path string, write func(io.Writer) error) (size int64, err error) {

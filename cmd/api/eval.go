@@ -47,6 +47,11 @@ func (c *evalCmd) Run(ctx context.Context, s std, registry *backend.Registry) er
 	if err != nil {
 		return err
 	}
+	if c.HTML != "" {
+		if err := checkWhole(c.HTML); err != nil {
+			return fmt.Errorf("--html: %w", err)
+		}
+	}
 	bar, done := newProgress(s.err), 0
 	r, err := eval.Run(ctx, m, set, eval.Options{
 		Registry: registry,
@@ -65,11 +70,6 @@ func (c *evalCmd) Run(ctx context.Context, s std, registry *backend.Registry) er
 	case err != nil:
 		return err
 	}
-	if c.HTML != "" {
-		if _, err := writeWhole(c.HTML, r.WriteHTML); err != nil {
-			return err
-		}
-	}
 	for _, f := range r.Failures {
 		fmt.Fprintf(s.err, "api: %s: %s\n", f.Path, f.Error)
 	}
@@ -77,6 +77,10 @@ func (c *evalCmd) Run(ctx context.Context, s std, registry *backend.Registry) er
 		err = writeJSON(s.out, r)
 	} else {
 		err = printEval(s, r)
+	}
+	if c.HTML != "" { // last, since it may fail yet and the figures took long
+		_, pageErr := writeWhole(c.HTML, r.WriteHTML)
+		err = errors.Join(err, pageErr)
 	}
 	if err == nil && !r.Complete() {
 		err = errNo
@@ -133,6 +137,9 @@ func printEval(s std, r *eval.Report) error {
 			t.row(c.Class, c.Named, c.Count)
 		}
 		err = errors.Join(err, t.flush())
+		if n := r.ConfusionKinds(); n > listed {
+			fmt.Fprintf(w, "the %d most frequent of %d confusions\n", listed, n)
+		}
 	}
 	return err
 }

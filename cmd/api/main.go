@@ -96,7 +96,11 @@ func run(ctx context.Context, args []string, s std) int {
 		return exit
 	}
 	if err != nil {
-		fmt.Fprintf(s.err, "api: %v\ntry: api --help\n", err)
+		command := "api"
+		if wrong := new(kong.ParseError); errors.As(err, &wrong) && wrong.Context.Selected() != nil {
+			command = wrong.Context.Selected().FullPath()
+		}
+		fmt.Fprintf(s.err, "api: %v\ntry: %s --help\n", err, command)
 		return exitUsage
 	}
 	registry, err := withRemotes(c.Remotes)
