@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"image"
 	"image/color"
 	"image/png"
@@ -193,6 +194,80 @@ func TestClassNames(t *testing.T) {
 	for _, name := range []string{"crane", "FAN", "5", "-1", ""} {
 		if got, err := namesOf(m).class(name); err == nil {
 			t.Errorf("%q is class %d", name, got)
+		}
+	}
+}
+
+// TestImageNetNames: WordNet ids stand for the classes of ImageNet where its order
+// is known to be the model's, and for labels that hold them.
+func TestImageNetNames(t *testing.T) {
+	imageNet := &model.Model{Config: model.Config{Classes: 1000}, Labels: model.ImageNet()}
+	random, err := model.Random("xxs")
+	if err != nil {
+		t.Fatal(err)
+	}
+	other := model.ImageNet()
+	other[3], other[4] = other[4], other[3]
+	words := &model.Model{Config: model.Config{Classes: 3}, Labels: []string{"n02123045 tabby, tabby cat", "n01440764\ttench", "n00000001 none"}}
+	for _, row := range []struct {
+		m    *model.Model
+		name string
+		want int
+		err  string
+	}{
+		{imageNet, "n01440764", 0, ""},
+		{imageNet, "n02123045", 281, ""},
+		{imageNet, "tabby", 281, ""},
+		{imageNet, "n15075141", 999, ""},
+		{imageNet, "n00000000", 0, "a WordNet id that the model's labels do not tell"},
+		{random, "n02123045", 281, ""},
+		{&model.Model{Config: model.Config{Classes: 1000}, Labels: other}, "n02123045", 0, "--labels FILE"},
+		{&model.Model{Config: model.Config{Classes: 1000}}, "n02123045", 0, "--labels FILE"},
+		{words, "n01440764", 1, ""},
+		{words, "tabby, tabby cat", 0, ""},
+		{words, "n02123045 tabby, tabby cat", 0, ""},
+		{words, "Tench", 1, ""},
+	} {
+		got, err := namesOf(row.m).class(row.name)
+		if got != row.want || (err == nil) != (row.err == "") || err != nil && !strings.Contains(err.Error(), row.err) {
+			t.Errorf("%s: %d, %v; want %d, %q", row.name, got, err, row.want, row.err)
+		}
+	}
+}
+
+// TestIndicesFrom1: indices in another order or count than the model's give no
+// score.
+func TestIndicesFrom1(t *testing.T) {
+	dir := t.TempDir()
+	files := map[string]string{}
+	for i := range 600 {
+		files[fmt.Sprintf("few/%03d.png", i)] = ""
+	}
+	lines := func(form string, class func(i int) int) string {
+		var b strings.Builder
+		for i := range 600 {
+			fmt.Fprintf(&b, form, i, class(i))
+		}
+		return b.String()
+	}
+	from := func(first, n int) func(int) int { return func(i int) int { return first + i%n } }
+	const kit = "ILSVRC2012_validation_ground_truth.txt"
+	files["from0.txt"] = lines("%[2]d\n", from(0, 10))
+	files["from1.txt"] = lines("%[2]d\n", from(1, 9))
+	files["named1.txt"] = lines("%03[1]d.png %[2]d\n", from(1, 9))
+	files["over.txt"] = lines("%[2]d\n", from(1, 10))
+	files[kit] = lines("%[2]d\n", from(0, 10))
+	files["named/"+kit] = lines("%03[1]d.png %[2]d\n", from(0, 10))
+	files["words/"+kit] = strings.Repeat("cat\n", 600)
+	write(t, dir, files)
+	for truth, want := range map[string]string{
+		"from0.txt": "", "words/" + kit: "",
+		"from1.txt": "no 0 among the 600 indices", "named1.txt": "no 0 among", "over.txt": "index 10 is not in 0..9",
+		kit: "the development kit's own order", "named/" + kit: "meta.mat",
+	} {
+		set, err := Open(filepath.Join(dir, "few"), filepath.Join(dir, filepath.FromSlash(truth)), demoModel(t))
+		if (err == nil) != (want == "") || err != nil && !strings.Contains(err.Error(), want) || err == nil && len(set.Images) != 600 {
+			t.Errorf("%s: %d images, %v; want %q", truth, len(set.Images), err, want)
 		}
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strconv"
 	"strings"
 
@@ -47,7 +48,10 @@ type Set struct {
 //     class a line.
 //
 // A class is a label of the model, if need be regardless of case, or else an
-// index from 0. Files whose names begin with a dot are left out. The error is
+// index from 0, or where model.IsImageNet holds a WordNet id. A label of the form
+// "n01440764 tench, Tinca tinca" is found by its id and by its names too.
+// A truth file of indices that count from 1, for all one can see, is refused, and
+// so is the one of ImageNet's development kit, whose order is its own. Files whose names begin with a dot are left out. The error is
 // ErrSet.
 func Open(data, truth string, m *model.Model) (Set, error) {
 	return open(data, truth, namesOf(m).class)
@@ -177,9 +181,25 @@ func namesOf(m *model.Model) names {
 	for i, label := range m.Labels {
 		put(n.exact, label, i)
 		put(n.folded, strings.ToLower(label), i)
+		if word := synset.FindStringSubmatch(label); word != nil {
+			put(n.exact, word[1], i)
+			put(n.folded, strings.ToLower(word[2]), i)
+		}
+	}
+	if m.IsImageNet() {
+		for i, id := range model.ImageNetIDs() {
+			n.exact[id] = i
+		}
 	}
 	return n
 }
+
+var (
+	// synset is a line of ImageNet's synset_words.txt: WordNet id and names.
+	synset   = regexp.MustCompile(`^(n\d{8})\s+(.+)$`)
+	wordNet  = regexp.MustCompile(`^n\d{8}$`)
+	kitTruth = regexp.MustCompile(`(?i)^ilsvrc.*ground_truth`)
+)
 
 func (n names) class(name string) (int, error) {
 	name = strings.TrimSpace(name)
@@ -194,8 +214,14 @@ func (n names) class(name string) (int, error) {
 		return i, nil
 	}
 	i, err := strconv.Atoi(name)
+	if err != nil && wordNet.MatchString(name) {
+		return 0, fmt.Errorf("%s is a WordNet id that the model's labels do not tell; --labels FILE does, with lines of id and name in the order of its classes", name)
+	}
 	if err != nil {
 		return 0, fmt.Errorf("%.80q is no label of the model and no index", name)
+	}
+	if i == n.classes {
+		return 0, fmt.Errorf("index %d is not in 0..%d: indices are the model's, from 0; take 1 from each where they are in its order and count from 1", i, n.classes-1)
 	}
 	if i < 0 || i >= n.classes {
 		return 0, fmt.Errorf("index %d is not in 0..%d: indices are the model's, from 0", i, n.classes-1)
@@ -336,6 +362,9 @@ func (r *reader) truth(dir, truth string) error {
 		return err
 	}
 	lines := strings.Split(strings.TrimRight(strings.ReplaceAll(string(text), "\r", ""), "\n"), "\n")
+	if err := r.countsFrom0(truth, lines); err != nil {
+		return err
+	}
 	if file, _, ok := strings.Cut(lines[0], " "); ok && preprocess.ImageName(file) {
 		for i, line := range lines {
 			file, class, _ := strings.Cut(line, " ")
@@ -370,3 +399,40 @@ func (r *reader) truth(dir, truth string) error {
 	}
 	return nil
 }
+
+// meantFrom0 is how many indices without a 0 are no longer taken for ones that
+// count from 0.
+const meantFrom0 = 500
+
+// countsFrom0 refuses indices that would give a wrong score in silence: those of
+// ImageNet's development kit, and those among which there is no 0 though they
+// are many.
+func (r *reader) countsFrom0(truth string, lines []string) error {
+	kit := kitTruth.MatchString(filepath.Base(truth))
+	for _, line := range lines {
+		class := strings.TrimSpace(line)
+		if file, rest, ok := strings.Cut(class, " "); ok && preprocess.ImageName(file) {
+			class = strings.TrimSpace(rest)
+		}
+		n, err := strconv.Atoi(class)
+		switch {
+		case err == nil && kit:
+			return fmt.Errorf("%s counts ImageNet's classes from 1 in the development kit's own order, which is no model's. The kit's data folder tells their WordNet ids; write them there by"+
+				"\n  %s\nand give --truth val.txt", truth, kitToWordNet)
+		case kit:
+		case err != nil || n == 0:
+			return nil
+		default:
+			if i, err := r.class(class); err != nil || i != n { // told later, or a label that is a number
+				return nil
+			}
+		}
+	}
+	if !kit && len(lines) >= meantFrom0 {
+		return fmt.Errorf("there is no 0 among the %d indices of %s, so that they seem to count from 1, but indices are the model's, from 0: take 1 from each, or if they do count from 0, write labels instead", len(lines), truth)
+	}
+	return nil
+}
+
+// kitToWordNet is run where the ground truth and meta.mat of the kit are.
+const kitToWordNet = `python3 -c 'import scipy.io as s; ids = {int(r[0]): r[1] for r in s.loadmat("meta.mat", squeeze_me=True)["synsets"]}; [print(ids[int(n)]) for n in open("ILSVRC2012_validation_ground_truth.txt")]' > val.txt`

@@ -29,6 +29,15 @@ func TestImageNet(t *testing.T) {
 		}
 		seen[n] = i
 	}
+	ids := model.ImageNetIDs()
+	for i, want := range map[int]string{0: "n01440764", 134: "n02012849", 517: "n03126707", 638: "n03710637", 639: "n03710721", 999: "n15075141"} {
+		if ids[i] != want {
+			t.Errorf("class %d is %s, want %s", i, ids[i], want)
+		}
+	}
+	if len(ids) != 1000 || !slices.IsSorted(ids) || len(slices.Compact(ids)) != 1000 {
+		t.Errorf("%d ids, which are not sorted or not all different", len(ids))
+	}
 	names[0] = "changed"
 	if model.ImageNet()[0] != "tench" {
 		t.Error("a caller's change of the names is seen by the next")
