@@ -173,8 +173,9 @@ func (c *benchCmd) measure(ctx context.Context, s std, registry *backend.Registr
 	return b, nil
 }
 
-// openPeers reads .onnx files. One that cannot be run has its reason in it; the
-// error is that of reading a file.
+// openPeers reads .onnx files. The error is that of a file that cannot be read
+// or is no such classifier. Where the runtime is missing, which is no file's
+// fault, every peer has the reason in it.
 func openPeers(files []string) ([]bench.Peer, error) {
 	var peers []bench.Peer
 	for _, file := range files {
@@ -183,9 +184,12 @@ func openPeers(files []string) ([]bench.Peer, error) {
 			return nil, err
 		}
 		p := bench.Peer{Name: filepath.Base(file), Hash: fmt.Sprintf("%x", sha256.Sum256(data))}
-		if o, err := onnx.ReadPeer(data); err != nil {
+		switch o, err := onnx.ReadPeer(data); {
+		case errors.Is(err, backend.ErrUnavailable):
 			p.Err = err
-		} else {
+		case err != nil:
+			return nil, fmt.Errorf("peer %s: %w", file, err)
+		default:
 			p.Graph, p.Open = o.Graph(), o.Open
 		}
 		peers = append(peers, p)

@@ -141,7 +141,7 @@ func TestBenchUsage(t *testing.T) {
 }
 
 // TestBenchPeers takes the demo model as another program's file. Without ONNX
-// Runtime its row has the reason.
+// Runtime its row has the reason; with it, a file that is no model's is refused.
 func TestBenchPeers(t *testing.T) {
 	_, model := golden(t, "tiny/official.pth", "tiny/input.npy", "tiny/logits.npy")
 	dir := t.TempDir()
@@ -152,22 +152,26 @@ func TestBenchPeers(t *testing.T) {
 	if err := os.WriteFile(junk, []byte("junk"), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	code, out, errs := call(t, strings.Fields("bench --models "+model+" --targets purego --peer "+file+","+junk+" --json --data "+dir+short)...)
-	if code != exitNo { // for the junk
+	code, out, errs := call(t, strings.Fields("bench --models "+model+" --targets purego --peer "+file+" --json --data "+dir+short)...)
+	if code == exitUsage {
 		t.Fatalf("exit %d: %s", code, errs)
 	}
 	var o benchOutput
 	decode(t, out, &o)
 	all := o.Summary.Subjects
-	if len(all) != 3 || all[1].Model != "peer.onnx" || all[1].Label != "onnx" || all[2].Model != "junk.onnx" || all[2].Error == "" || len(o.Peers) != 2 || len(o.Peers[0].Hash) != 64 {
+	if len(all) != 2 || all[1].Model != "peer.onnx" || all[1].Label != "onnx" || (all[1].Error == "") != (code == exitYes) || len(o.Peers) != 1 || len(o.Peers[0].Hash) != 64 {
 		t.Fatalf("%+v, %+v", o.Peers, all)
 	}
 	if p := all[1]; p.Error == "" && (p.Samples < 36 || p.GFLOPS != 0 || o.Peers[0].Width != 64 || o.Peers[0].Classes != 10) {
 		t.Errorf("%+v, %+v", o.Peers[0], p)
 	}
-	code, out, _ = call(t, strings.Fields("bench --models "+model+" --targets purego --peer "+junk+" --data "+dir+short)...)
-	if code != exitNo || !strings.Contains(out, "junk.onnx onnx") || !strings.Contains(out, "could not run") {
-		t.Errorf("table: exit %d\n%s", code, out)
+	code, out, errs = call(t, strings.Fields("bench --models "+model+" --targets purego --peer "+file+","+junk+" --data "+dir+short)...)
+	if all[1].Error == "" {
+		if code != exitUsage || out != "" || !strings.Contains(errs, "peer "+junk+": ") {
+			t.Errorf("a file that is no model's: exit %d\n%s%s", code, out, errs)
+		}
+	} else if code != exitNo || !strings.Contains(out, "junk.onnx onnx") || !strings.Contains(out, "could not run") {
+		t.Errorf("without the runtime: exit %d\n%s", code, out)
 	}
 	for _, row := range [][2]string{
 		{"--peer nowhere.onnx", "nowhere.onnx"},
