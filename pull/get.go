@@ -20,7 +20,8 @@ const maxRedirects = 5
 
 // fetch fills p with the whole file. It returns how many bytes of it were
 // there before.
-func fetch(ctx context.Context, from string, p *partial, o Options) (resumed int64, err error) {
+func fetch(ctx context.Context, s Source, p *partial, o Options) (resumed int64, err error) {
+	from := s.URL
 	path, local, err := LocalPath(from)
 	if err != nil {
 		return 0, err
@@ -29,7 +30,8 @@ func fetch(ctx context.Context, from string, p *partial, o Options) (resumed int
 	if local {
 		return 0, copyFile(ctx, path, p, o)
 	}
-	if n := p.bytes(); p.state.validator() == "" || n > o.MaxBytes || p.state.Size >= 0 && n > p.state.Size {
+	p.summed = s.SHA256 != ""
+	if n := p.bytes(); !p.resumable() || n > o.MaxBytes || p.state.Size >= 0 && n > p.state.Size {
 		p.remove()
 	}
 	resumed = p.bytes()
@@ -43,7 +45,7 @@ func fetch(ctx context.Context, from string, p *partial, o Options) (resumed int
 			return resumed, nil
 		}
 		if ctx.Err() != nil {
-			return 0, context.Cause(ctx)
+			return 0, stopped(ctx)
 		}
 		if !temporary(err) {
 			return 0, err
@@ -56,13 +58,27 @@ func fetch(ctx context.Context, from string, p *partial, o Options) (resumed int
 			return 0, fmt.Errorf("%w (%d tries)", err, failed)
 		}
 		wait := o.Wait << (failed - 1)
+		if later := new(retryAfterError); errors.As(err, later) {
+			wait = max(wait, later.wait)
+			if end, ok := ctx.Deadline(); ok && time.Until(end) < later.wait {
+				return 0, fmt.Errorf("%w and asks to wait %v, longer than there is time", err, later.wait)
+			}
+		}
 		o.Retry(err, wait)
 		select {
 		case <-time.After(wait):
 		case <-ctx.Done():
-			return 0, context.Cause(ctx)
+			return 0, stopped(ctx)
 		}
 	}
+}
+
+// stopped is why ctx has ended: ErrInterrupted, or what its deadline says.
+func stopped(ctx context.Context) error {
+	if errors.Is(ctx.Err(), context.Canceled) {
+		return fmt.Errorf("%w", ErrInterrupted)
+	}
+	return context.Cause(ctx)
 }
 
 // LocalPath is the path that a source names, if it names one on this machine.
@@ -121,7 +137,10 @@ func request(ctx context.Context, from string, p *partial, o Options, restarted 
 	defer timer.Stop()
 	alive := func() { timer.Reset(o.Stall) }
 
-	have := p.bytes()
+	have := int64(0)
+	if p.resumable() {
+		have = p.bytes()
+	}
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, from, nil)
 	if err != nil {
 		return err
@@ -130,7 +149,9 @@ func request(ctx context.Context, from string, p *partial, o Options, restarted 
 	req.Header.Set("Accept-Encoding", "identity") // a part of a compressed file is of no use
 	if have > 0 {
 		req.Header.Set("Range", fmt.Sprintf("bytes=%d-", have))
-		req.Header.Set("If-Range", p.state.validator())
+		if v := p.state.validator(); v != "" {
+			req.Header.Set("If-Range", v)
+		}
 	}
 	client := http.Client{Transport: o.Transport, CheckRedirect: checkRedirect}
 	resp, err := client.Do(req)
@@ -151,6 +172,10 @@ func request(ctx context.Context, from string, p *partial, o Options, restarted 
 			restarted()
 			return temporaryError{fmt.Errorf("the server sent another part, or a part of another file (%q); it begins at the start", resp.Header.Get("Content-Range"))}
 		}
+		p.state.Ranges = true
+		if err := p.save(); err != nil {
+			return err
+		}
 		return transferError(ctx, p.append(ctx, resp.Body, max(size, p.state.Size), o, alive))
 	case resp.StatusCode == http.StatusRequestedRangeNotSatisfiable && have > 0:
 		p.remove()
@@ -159,7 +184,9 @@ func request(ctx context.Context, from string, p *partial, o Options, restarted 
 	default:
 		err := fmt.Errorf("the server answers %s", resp.Status)
 		switch resp.StatusCode {
-		case http.StatusRequestTimeout, http.StatusTooManyRequests:
+		case http.StatusTooManyRequests, http.StatusServiceUnavailable:
+			return temporaryError{retryAfterError{err, retryAfter(resp.Header.Get("Retry-After"))}}
+		case http.StatusRequestTimeout:
 			return temporaryError{err}
 		}
 		if resp.StatusCode >= 500 {
@@ -167,7 +194,7 @@ func request(ctx context.Context, from string, p *partial, o Options, restarted 
 		}
 		return err
 	}
-	if have > 0 {
+	if p.bytes() > 0 {
 		restarted()
 	}
 	if size > o.MaxBytes {
@@ -181,8 +208,10 @@ func request(ctx context.Context, from string, p *partial, o Options, restarted 
 	if strings.HasPrefix(http.DetectContentType(head), "text/html") {
 		return ErrWebPage
 	}
+	// The whole of the file of which a part was asked for: ranges are not heeded.
+	ignored := have > 0 && sameFile(p.state, resp.Header, size)
 	p.remove()
-	p.state = state{Key: key(from), ETag: resp.Header.Get("ETag"), LastModified: resp.Header.Get("Last-Modified"), Size: size}
+	p.state = state{Key: key(from), ETag: resp.Header.Get("ETag"), LastModified: resp.Header.Get("Last-Modified"), Size: size, Ranges: !ignored && resp.Header.Get("Accept-Ranges") == "bytes"}
 	if err := p.save(); err != nil {
 		return err
 	}
@@ -283,6 +312,27 @@ type temporaryError struct{ error }
 func (e temporaryError) Unwrap() error { return e.error }
 
 func temporary(err error) bool { return errors.As(err, new(temporaryError)) }
+
+// retryAfterError is a refusal with the time that the server asks to wait.
+type retryAfterError struct {
+	error
+	wait time.Duration
+}
+
+func (e retryAfterError) Unwrap() error { return e.error }
+
+// retryAfter reads Retry-After, seconds or a date (RFC 9110, section 10.2.3); 0
+// where it says nothing.
+func retryAfter(header string) time.Duration {
+	const most = 1 << 30 // seconds, so that no duration overflows
+	if s, err := strconv.ParseInt(header, 10, 64); err == nil {
+		return time.Duration(min(max(s, 0), most)) * time.Second
+	}
+	if at, err := http.ParseTime(header); err == nil {
+		return max(time.Until(at).Round(time.Second), 0)
+	}
+	return 0
+}
 
 // transferError tells a stall by its name, and which of net/http's errors are
 // temporary.

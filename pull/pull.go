@@ -35,9 +35,16 @@ var (
 	ErrBusy = errors.New("another pull of it is at work")
 	// ErrRedirect: too many redirects, or one that leaves https.
 	ErrRedirect = errors.New("redirect refused")
+	// ErrInterrupted: the context was cancelled, which it wraps.
+	ErrInterrupted error = interrupted{}
 	// ErrStalled: no byte came for the time of Options.Stall.
 	ErrStalled = errors.New("stalled")
 )
+
+type interrupted struct{}
+
+func (interrupted) Error() string { return "interrupted" }
+func (interrupted) Unwrap() error { return context.Canceled }
 
 // Options bound a transfer. Zero fields stand for the defaults.
 type Options struct {
@@ -115,13 +122,19 @@ func Fetch(ctx context.Context, folder string, s Source, o Options, use func(Fil
 		return fmt.Errorf("%s: %w", s.Name, err)
 	}
 	defer unlock()
-	o = o.withDefaults()
-	resumed, err := fetch(ctx, s.URL, p, o)
+	return fetchChecked(ctx, s, p, o.withDefaults(), use, keep)
+}
+
+// fetchChecked is Fetch of a partial file that nobody else holds.
+func fetchChecked(ctx context.Context, s Source, p *partial, o Options, use func(File) error, keep func(error) bool) error {
+	resumed, err := fetch(ctx, s, p, o)
 	switch {
 	case errors.Is(err, ErrWebPage) || errors.Is(err, ErrTooLarge):
 		p.remove()
-	case err != nil && p.bytes() > 0 && p.state.validator() != "":
+	case err != nil && p.bytes() > 0 && p.resumable() && p.state.Ranges:
 		err = fmt.Errorf("%w (%d bytes are kept: pull it again to go on)", err, p.bytes())
+	case err != nil && p.bytes() > 0:
+		err = fmt.Errorf("%w (%d bytes had come; the next pull may have to begin at the start, since the server does not say that it can go on)", err, p.bytes())
 	}
 	if err != nil {
 		return fmt.Errorf("%s: %w", redacted(s.URL), err)
@@ -131,7 +144,12 @@ func Fetch(ctx context.Context, folder string, s Source, o Options, use func(Fil
 		return err
 	}
 	if s.SHA256 != "" && f.SHA256 != s.SHA256 {
+		unsure := resumed > 0 && p.state.validator() == ""
 		p.remove()
+		if unsure { // its parts may be of two files; the whole is not resumed, so this is once
+			o.Retry(fmt.Errorf("%w: what was here belongs to another file", ErrChecksum), 0)
+			return fetchChecked(ctx, s, p, o, use, keep)
+		}
 		return fmt.Errorf("%s: %w: its sha256 is %s, want %s", redacted(s.URL), ErrChecksum, f.SHA256, s.SHA256)
 	}
 	if err := use(f); err != nil {
@@ -153,14 +171,21 @@ func Pending(folder, name string) int64 { return partialIn(folder, name).bytes()
 type partial struct {
 	path  string
 	state state
+	// summed says that a checksum decides over the whole file, so that parts
+	// may be joined that no validator tells to be of one.
+	summed bool
 }
+
+// resumable says whether a transfer may go on with the file.
+func (p *partial) resumable() bool { return p.summed || p.state.validator() != "" }
 
 // state is kept beside a partial file as JSON.
 type state struct {
 	Key          string `json:"key"` // of the URL
 	ETag         string `json:"etag,omitempty"`
 	LastModified string `json:"last_modified,omitempty"`
-	Size         int64  `json:"size"` // of the whole file; -1 if unknown
+	Size         int64  `json:"size"`             // of the whole file; -1 if unknown
+	Ranges       bool   `json:"ranges,omitempty"` // the server says, or has shown, that it sends parts
 }
 
 // validator tells one version of a file from another, for If-Range; empty if

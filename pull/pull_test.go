@@ -224,11 +224,87 @@ func TestNoResume(t *testing.T) {
 				t.Fatalf("a cut connection gives %v", err)
 			}
 			s.set(func(s *site) { s.cut = 0; s.sent = 0; row.second(s) })
-			f, data, err := get(t, t.Context(), folder, url, hexSum(row.want), o)
+			f, data, err := get(t, t.Context(), folder, url, "", o)
 			if _, sent := s.seen(); err != nil || !bytes.Equal(data, row.want) || f.Resumed != 0 || sent != len(row.want) {
 				t.Errorf("%+v, %d bytes, %d sent, %v", f, len(data), sent, err)
 			}
 		})
+	}
+}
+
+// TestResumeBySum: where a checksum decides over the whole, parts are joined that
+// nothing else tells to be of one file.
+func TestResumeBySum(t *testing.T) {
+	other := slices.Concat([]byte{payload[0] + 1}, payload[1:])
+	for _, row := range []struct {
+		name    string
+		then    []byte // what the server has when it is asked again
+		resumed int64
+	}{
+		{"the same file", payload, 300_000},
+		{"another file", other, 0},
+	} {
+		s, folder := &site{data: payload, cut: 300_000}, t.TempDir()
+		url := serve(t, s)
+		o := quick()
+		o.Tries = 1
+		if _, _, err := get(t, t.Context(), folder, url, hexSum(row.then), o); !errors.Is(err, io.ErrUnexpectedEOF) || !strings.Contains(err.Error(), "pull it again to go on") {
+			t.Fatalf("%s: cut: %v", row.name, err)
+		}
+		s.set(func(s *site) { s.cut, s.data = 0, row.then })
+		f, data, err := get(t, t.Context(), folder, url, hexSum(row.then), o)
+		if err != nil || !bytes.Equal(data, row.then) || f.Resumed != row.resumed {
+			t.Errorf("%s: %+v, %d bytes, %v", row.name, f, len(data), err)
+		}
+	}
+}
+
+// TestNoPromise: a server that sends no parts is not said to go on.
+func TestNoPromise(t *testing.T) {
+	s := &site{data: payload, etag: `"1"`, plain: true, cut: 300_000}
+	o := quick()
+	o.Tries = 2
+	if _, _, err := get(t, t.Context(), t.TempDir(), serve(t, s), "", o); err == nil || strings.Contains(err.Error(), "to go on") || !strings.Contains(err.Error(), "begin at the start") {
+		t.Error(err)
+	}
+}
+
+// TestRetryAfter: a server's wish is heeded, if there is time.
+func TestRetryAfter(t *testing.T) {
+	s := &site{data: payload, etag: `"1"`}
+	for _, row := range []struct {
+		after string
+		code  int
+		waits []time.Duration
+		err   string
+	}{
+		{"1", http.StatusTooManyRequests, []time.Duration{time.Second}, ""},
+		{"soon", http.StatusServiceUnavailable, []time.Duration{time.Millisecond}, ""},
+		{"3600", http.StatusServiceUnavailable, nil, "asks to wait 1h0m0s, longer than there is time"},
+		{"99999999999999", http.StatusTooManyRequests, nil, "longer than there is time"},
+	} {
+		n := 0
+		url := serve(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if n++; n == 1 {
+				w.Header().Set("Retry-After", row.after)
+				w.WriteHeader(row.code)
+				return
+			}
+			s.ServeHTTP(w, r)
+		}))
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		var waits []time.Duration
+		o := quick()
+		o.Retry = func(_ error, wait time.Duration) { waits = append(waits, wait) }
+		_, _, err := get(t, ctx, t.TempDir(), url, hexSum(payload), o)
+		cancel()
+		if !slices.Equal(waits, row.waits) || (err == nil) != (row.err == "") || err != nil && !strings.Contains(err.Error(), row.err) {
+			t.Errorf("%s: waits %v, %v; want %v, %q", row.after, waits, err, row.waits, row.err)
+		}
+	}
+	date := time.Now().Add(90 * time.Second).UTC().Format(http.TimeFormat)
+	if got := retryAfter(date); got < 60*time.Second || got > 91*time.Second || retryAfter("-5") != 0 || retryAfter("Mon, 01 Jan 2001 00:00:00 GMT") != 0 {
+		t.Errorf("%s: %v", date, got)
 	}
 }
 

@@ -307,7 +307,7 @@ func (c *pullCmd) settleSum(source *pull.Source, sums pull.Sums) (verified strin
 	return "", fmt.Errorf("%s is unverified: it has no published checksum%s. Give --sha256 HEX, or --trust-first-use to take it as it is and hold later pulls to the same checksum", source.Name, plain)
 }
 
-// fetch is pull.Fetch with a progress bar.
+// fetch is pull.Fetch with a progress bar on a terminal.
 func (c *pullCmd) fetch(ctx context.Context, s std, source pull.Source, use func(pull.File) error) error {
 	var bar *progressbar.ProgressBar
 	o := c.options
@@ -317,7 +317,11 @@ func (c *pullCmd) fetch(ctx context.Context, s std, source pull.Source, use func
 			_ = bar.Clear() // a bar that cannot be drawn stops nothing
 		}
 	}
+	terminal := isTerminal(s.err)
 	o.Progress = func(done, size int64) {
+		if !terminal {
+			return
+		}
 		if bar == nil {
 			bar = progressbar.NewOptions64(size, progressbar.OptionSetWriter(s.err), progressbar.OptionShowBytes(true), progressbar.OptionShowCount(), progressbar.OptionSetDescription(source.Name),
 				progressbar.OptionClearOnFinish(), progressbar.OptionThrottle(100*time.Millisecond))

@@ -154,7 +154,7 @@ func TestPullPublished(t *testing.T) {
 	c.options.Transport = cancelling{cancel}
 	err := c.Run(ctx, std{io.Discard, io.Discard})
 	l := list()
-	if err == nil || !strings.Contains(err.Error(), "context canceled") || l[0].State != "partial" || l[0].Partial <= 0 || l[0].Partial >= int64(len(bird)) {
+	if err == nil || !strings.Contains(err.Error(), "interrupted") || !strings.Contains(err.Error(), "are kept: pull it again to go on") || l[0].State != "partial" || l[0].Partial <= 0 || l[0].Partial >= int64(len(bird)) {
 		t.Fatalf("interrupted: %v, listed as %+v", err, l)
 	}
 	var out bytes.Buffer
