@@ -1,9 +1,12 @@
 """Pictures from a folder or an archive to arrays in memory.
 
 The data set: train/<class>/* and test/<class>/*, in a folder or an archive of
-one. Classes are numbered in the order of their names.
+one, or the official cifar-10-python.tar.gz. Classes are numbered in the order of
+their names.
 """
 
+import pickle
+import re
 import shutil
 import stat
 import tarfile
@@ -21,6 +24,7 @@ EXTENSIONS = {".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp"}
 MAX_FILES = 2_000_000
 MAX_BYTES = 64 << 30  # of an archive's content
 MAX_PIXELS = 64 << 20  # of one picture
+MAX_BATCH = 64 << 20  # bytes of one of CIFAR-10's batches
 
 Image.MAX_IMAGE_PIXELS = MAX_PIXELS
 
@@ -88,6 +92,9 @@ def unpack(archive, target):
                         write(m.filename, m.file_size, stream)
     elif tarfile.is_tarfile(archive):
         with tarfile.open(archive, "r:*") as t:
+            batches = {m.name.removeprefix("./"): m for m in t if m.isreg()}
+            if CIFAR + "batches.meta" in batches:
+                return unpack_cifar(t, batches, target)
             for m in t:
                 if m.isreg():
                     write(m.name, m.size, t.extractfile(m))
@@ -95,6 +102,56 @@ def unpack(archive, target):
         raise DataError(f"{archive} is neither a tar nor a zip archive")
     if files == 0:
         raise DataError(f"{archive} holds no pictures at train/<class>/ or test/<class>/")
+
+
+CIFAR = "cifar-10-batches-py/"
+
+
+class Plain(pickle.Unpickler):
+    """Reads plain data and NumPy arrays of numbers; a pickle can name nothing else."""
+
+    def find_class(self, module, name):
+        if module in ("numpy.core.multiarray", "numpy._core.multiarray") and name == "_reconstruct":
+            return np.zeros(0, np.uint8).__reduce__()[0]
+        if module == "numpy" and name in ("ndarray", "dtype"):
+            return getattr(np, name)
+        if (module, name) == ("_codecs", "encode"):  # of bytes, in old protocols
+            return lambda text, encoding: text.encode("latin1")
+        raise DataError(f"a batch of CIFAR-10 names {module}.{name}, which is no data")
+
+
+def unpack_cifar(t, members, target):
+    """Writes the pictures of cifar-10-python.tar.gz as PNG, losslessly."""
+
+    def load(name):
+        m = members.get(CIFAR + name)
+        if m is None or m.size > MAX_BATCH:
+            raise DataError(f"{t.name} holds no {CIFAR}{name}, or one of more than {MAX_BATCH} bytes")
+        try:
+            batch = Plain(t.extractfile(m), encoding="bytes").load()
+            return {k.decode() if isinstance(k, bytes) else k: v for k, v in batch.items()}
+        except DataError:
+            raise
+        except Exception as err:  # whatever a damaged pickle gives
+            raise DataError(f"{t.name}, {name}: {err}") from err
+
+    names = [n.decode() if isinstance(n, bytes) else n for n in load("batches.meta").get("label_names", [])]
+    if len(names) < 2 or not all(re.fullmatch(r"\w+", n) for n in names):
+        raise DataError(f"{t.name}: batches.meta names the classes {names}")
+    for name in [n.removeprefix(CIFAR) for n in members if re.fullmatch(CIFAR + r"(data_batch_\d|test_batch)", n)]:
+        batch = load(name)
+        pixels, labels = batch.get("data"), batch.get("labels", [])
+        if not isinstance(pixels, np.ndarray) or pixels.dtype != np.uint8 or pixels.shape != (len(labels), 3072):
+            raise DataError(f"{t.name}, {name}: not {len(labels)} pictures of 32 x 32")
+        split = "test" if name == "test_batch" else "train"
+        for i, (planes, label) in enumerate(zip(pixels.reshape(-1, 3, 32, 32), labels)):
+            if label not in range(len(names)):
+                raise DataError(f"{t.name}, {name}: picture {i} is of class {label}")
+            to = target / split / names[label] / f"{name}_{i:05}.png"
+            to.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(np.ascontiguousarray(planes.transpose(1, 2, 0))).save(to)
+    if not all((target / s).is_dir() for s in SPLITS):
+        raise DataError(f"{t.name} lacks data_batch_1 to 5 or test_batch")
 
 
 def classes(root):

@@ -1,112 +1,17 @@
-"""python -m unittest: unpacking, preprocessing, resuming, exporting."""
+"""python -m unittest: the network, resuming, exporting."""
 
-import io
 import json
 import subprocess
 import sys
-import tarfile
-import tempfile
 import unittest
-import unittest.mock
-import zipfile
 from pathlib import Path
 
-import numpy as np
 import torch
-from PIL import Image
 
-import data
 from edgevit import PRESETS, EdgeViT
+from test_data import Folder, data_set
 
 HERE = Path(__file__).parent
-
-
-def png(colour, size=(32, 32)):
-    buffer = io.BytesIO()
-    Image.new("RGB", size, colour).save(buffer, "PNG")
-    return buffer.getvalue()
-
-
-def data_set(root, per_class=8, size=(32, 32)):
-    rng = np.random.default_rng(0)
-    for split in data.SPLITS:
-        for name, base in (("dark", 0), ("light", 150)):
-            (root / split / name).mkdir(parents=True)
-            for i in range(per_class):
-                pixels = rng.integers(base, base + 100, (size[1], size[0], 3), np.uint8)
-                Image.fromarray(pixels).save(root / split / name / f"{i}.png")
-
-
-class Folder(unittest.TestCase):
-    def setUp(self):
-        self.folder = Path(self.enterContext(tempfile.TemporaryDirectory()))
-
-
-class Unpack(Folder):
-    NAMES = ("set/train/cat/0.png", "train/dog/1.png", "../train/cat/up.png", "train/../../test/cat/up.png", "/train/cat/abs.png",
-             "train/cat/deep/2.png", "train/cat/.hidden.png", "train/cat/run.sh", "other/cat/3.png")  # fmt: skip
-    WANT = ["train/cat/0.png", "train/dog/1.png"]
-
-    def found(self):
-        everything = [p for p in self.folder.rglob("*") if p.is_file() and p.name not in ("a.tar", "a.zip")]
-        return sorted(str(p.relative_to(self.folder / "out")) for p in everything)
-
-    def test_tar(self):
-        with tarfile.open(self.folder / "a.tar", "w") as t:
-            for name in self.NAMES:
-                m = tarfile.TarInfo(name)
-                m.size = 3
-                t.addfile(m, io.BytesIO(b"abc"))
-            for kind in (tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.CHRTYPE):
-                m = tarfile.TarInfo("train/cat/link.png")
-                m.type, m.linkname = kind, "/etc/hostname"
-                t.addfile(m)
-        data.unpack(self.folder / "a.tar", self.folder / "out")
-        self.assertEqual(self.found(), self.WANT)
-
-    def test_zip(self):
-        with zipfile.ZipFile(self.folder / "a.zip", "w") as z:
-            for name in self.NAMES:
-                z.writestr(name, b"abc")
-        data.unpack(self.folder / "a.zip", self.folder / "out")
-        self.assertEqual(self.found(), self.WANT)
-
-    def test_limit(self):
-        with zipfile.ZipFile(self.folder / "a.zip", "w") as z:
-            z.writestr("train/cat/0.png", b"abc")
-        with unittest.mock.patch.object(data, "MAX_BYTES", 2), self.assertRaisesRegex(data.DataError, "more than"):
-            data.unpack(self.folder / "a.zip", self.folder / "out")
-
-    def test_nothing(self):
-        (self.folder / "a.tar").write_bytes(b"not an archive")
-        with self.assertRaisesRegex(data.DataError, "neither"):
-            data.folder(self.folder / "a.tar", self.folder / "out")
-
-
-class Loading(Folder):
-    def test_native_side(self):
-        data_set(self.folder)
-        self.assertEqual(data.load_train(self.folder, 64).images.shape, (16, 32, 32, 3))
-        self.assertEqual(data.load_test(self.folder, 64, 0.9).images.shape, (16, 64, 64, 3))
-
-    def test_mixed_sides(self):
-        data_set(self.folder)
-        (self.folder / "train/light/7.png").write_bytes(png("white", (100, 51)))
-        train = data.load_train(self.folder, 64)
-        self.assertEqual(train.images.shape, (16, 64, 64, 3))
-        self.assertTrue((train.images[-1] == 255).all())
-
-    def test_different_classes(self):
-        data_set(self.folder)
-        (self.folder / "train/extra").mkdir()
-        with self.assertRaisesRegex(data.DataError, "extra"):
-            data.classes(self.folder)
-
-    def test_damaged(self):
-        data_set(self.folder)
-        (self.folder / "test/dark/0.png").write_bytes(png("red")[:60])
-        with self.assertRaisesRegex(data.DataError, "0.png"):
-            data.load_test(self.folder, 64, 1.0)
 
 
 class Definition(unittest.TestCase):
