@@ -83,7 +83,7 @@ func TestEval(t *testing.T) {
 	for _, row := range [][3]string{
 		{"no data", "eval", "--data"},
 		{"no data, a hint", "eval", "try: api eval --help"},
-		{"a page in no folder", "eval --targets purego --data " + filepath.Join(dir, "list.csv") + " --html " + filepath.Join(dir, "nowhere", "page.html"), "--html: "},
+		{"a page in no folder", "eval --targets purego --data " + filepath.Join(dir, "list.csv") + " --html " + filepath.Join(dir, "nowhere", "page.html"), "page.html cannot be written"},
 		{"a page that is a folder", "eval --targets purego --data " + filepath.Join(dir, "list.csv") + " --html " + dir, "is a folder"},
 		{"nowhere", "eval --data nowhere", "nowhere"},
 		{"unknown class", "eval --data " + filepath.Join(dir, "set"), "folder lion"},
