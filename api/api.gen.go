@@ -151,7 +151,7 @@ type Benchmark struct {
 	// Plan What was asked for, with its defaults filled in.
 	Plan BenchmarkPlan `json:"plan"`
 
-	// Progress How far a job in progress is.
+	// Progress How far a job is.
 	Progress *JobProgress `json:"progress,omitempty"`
 
 	// Summary What a run says.
@@ -425,7 +425,7 @@ type Evaluation struct {
 	// Plan What was asked for, with its defaults filled in.
 	Plan EvaluationPlan `json:"plan"`
 
-	// Progress How far a job in progress is.
+	// Progress How far it is or, where it has ended before it was done, what can be resumed; absent where nothing is kept.
 	Progress *JobProgress `json:"progress,omitempty"`
 
 	// Summary The accuracies with the model's own preprocessing.
@@ -602,7 +602,7 @@ type Interval struct {
 	High *float64 `json:"high,omitempty"`
 }
 
-// JobProgress How far a job in progress is.
+// JobProgress How far a job is.
 type JobProgress struct {
 	// Done Turns of a benchmark, images of an evaluation.
 	Done int `json:"done"`
@@ -1503,6 +1503,9 @@ type ServerInterface interface {
 	// GetEvaluationReport Read what an evaluation found
 	// (GET /evaluations/{id}/report)
 	GetEvaluationReport(w http.ResponseWriter, r *http.Request, id string, params GetEvaluationReportParams)
+	// ResumeEvaluation Resume an evaluation
+	// (POST /evaluations/{id}/resume)
+	ResumeEvaluation(w http.ResponseWriter, r *http.Request, id string)
 	// Livez Is the process alive?
 	// (GET /livez)
 	Livez(w http.ResponseWriter, r *http.Request)
@@ -1656,6 +1659,12 @@ func (_ Unimplemented) GetEvaluationImage(w http.ResponseWriter, r *http.Request
 // GetEvaluationReport Read what an evaluation found
 // (GET /evaluations/{id}/report)
 func (_ Unimplemented) GetEvaluationReport(w http.ResponseWriter, r *http.Request, id string, params GetEvaluationReportParams) {
+	w.WriteHeader(http.StatusNotImplemented)
+}
+
+// ResumeEvaluation Resume an evaluation
+// (POST /evaluations/{id}/resume)
+func (_ Unimplemented) ResumeEvaluation(w http.ResponseWriter, r *http.Request, id string) {
 	w.WriteHeader(http.StatusNotImplemented)
 }
 
@@ -2613,6 +2622,32 @@ func (siw *ServerInterfaceWrapper) GetEvaluationReport(w http.ResponseWriter, r 
 	handler.ServeHTTP(w, r)
 }
 
+// ResumeEvaluation operation middleware
+func (siw *ServerInterfaceWrapper) ResumeEvaluation(w http.ResponseWriter, r *http.Request) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "id" -------------
+	var id string
+
+	err = runtime.BindStyledParameterWithOptions("simple", "id", chi.URLParam(r, "id"), &id, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: r.URL.RawPath == ""})
+	if err != nil {
+		siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "id", Err: err})
+		return
+	}
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.ResumeEvaluation(w, r, id)
+	}))
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		handler = middleware(handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
 // Livez operation middleware
 func (siw *ServerInterfaceWrapper) Livez(w http.ResponseWriter, r *http.Request) {
 
@@ -3133,6 +3168,9 @@ func HandlerWithOptions(si ServerInterface, options ChiServerOptions) http.Handl
 	})
 	r.Group(func(r chi.Router) {
 		r.Get(options.BaseURL+"/evaluations/{id}", wrapper.GetEvaluation)
+	})
+	r.Group(func(r chi.Router) {
+		r.Post(options.BaseURL+"/evaluations/{id}/resume", wrapper.ResumeEvaluation)
 	})
 	r.Group(func(r chi.Router) {
 		r.Get(options.BaseURL+"/evaluations/{id}/events", wrapper.WatchEvaluation)
@@ -6650,6 +6688,22 @@ func (response GetEvaluationReport404ApplicationProblemPlusJSONResponse) VisitGe
 	return err
 }
 
+type GetEvaluationReport409ApplicationProblemPlusJSONResponse struct {
+	ConflictApplicationProblemPlusJSONResponse
+}
+
+func (response GetEvaluationReport409ApplicationProblemPlusJSONResponse) VisitGetEvaluationReportResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(409)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
 type GetEvaluationReport421ApplicationProblemPlusJSONResponse struct {
 	MisdirectedRequestApplicationProblemPlusJSONResponse
 }
@@ -6719,6 +6773,258 @@ type GetEvaluationReport504ApplicationProblemPlusJSONResponse struct {
 }
 
 func (response GetEvaluationReport504ApplicationProblemPlusJSONResponse) VisitGetEvaluationReportResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(504)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ResumeEvaluationRequestObject struct {
+	Id string `json:"id"`
+}
+
+type ResumeEvaluationResponseObject interface {
+	VisitResumeEvaluationResponse(w http.ResponseWriter) error
+}
+
+type ResumeEvaluation202JSONResponse Evaluation
+
+func (response ResumeEvaluation202JSONResponse) VisitResumeEvaluationResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(202)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ResumeEvaluation400ApplicationProblemPlusJSONResponse struct {
+	BadRequestApplicationProblemPlusJSONResponse
+}
+
+func (response ResumeEvaluation400ApplicationProblemPlusJSONResponse) VisitResumeEvaluationResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(400)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ResumeEvaluation401ApplicationProblemPlusJSONResponse struct {
+	UnauthorizedApplicationProblemPlusJSONResponse
+}
+
+func (response ResumeEvaluation401ApplicationProblemPlusJSONResponse) VisitResumeEvaluationResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	if response.Headers.WWWAuthenticate != nil {
+		w.Header().Set("WWW-Authenticate", fmt.Sprint(*response.Headers.WWWAuthenticate))
+	}
+	w.WriteHeader(401)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ResumeEvaluation403ApplicationProblemPlusJSONResponse struct {
+	ForbiddenApplicationProblemPlusJSONResponse
+}
+
+func (response ResumeEvaluation403ApplicationProblemPlusJSONResponse) VisitResumeEvaluationResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(403)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ResumeEvaluation404ApplicationProblemPlusJSONResponse struct {
+	NotFoundApplicationProblemPlusJSONResponse
+}
+
+func (response ResumeEvaluation404ApplicationProblemPlusJSONResponse) VisitResumeEvaluationResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(404)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ResumeEvaluation408ApplicationProblemPlusJSONResponse struct {
+	RequestTimeoutApplicationProblemPlusJSONResponse
+}
+
+func (response ResumeEvaluation408ApplicationProblemPlusJSONResponse) VisitResumeEvaluationResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(408)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ResumeEvaluation409ApplicationProblemPlusJSONResponse struct {
+	ConflictApplicationProblemPlusJSONResponse
+}
+
+func (response ResumeEvaluation409ApplicationProblemPlusJSONResponse) VisitResumeEvaluationResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(409)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ResumeEvaluation413ApplicationProblemPlusJSONResponse struct {
+	TooLargeApplicationProblemPlusJSONResponse
+}
+
+func (response ResumeEvaluation413ApplicationProblemPlusJSONResponse) VisitResumeEvaluationResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(413)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ResumeEvaluation415ApplicationProblemPlusJSONResponse struct {
+	UnsupportedMediaTypeApplicationProblemPlusJSONResponse
+}
+
+func (response ResumeEvaluation415ApplicationProblemPlusJSONResponse) VisitResumeEvaluationResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	if response.Headers.AcceptEncoding != nil {
+		w.Header().Set("Accept-Encoding", fmt.Sprint(*response.Headers.AcceptEncoding))
+	}
+	w.WriteHeader(415)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ResumeEvaluation421ApplicationProblemPlusJSONResponse struct {
+	MisdirectedRequestApplicationProblemPlusJSONResponse
+}
+
+func (response ResumeEvaluation421ApplicationProblemPlusJSONResponse) VisitResumeEvaluationResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(421)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ResumeEvaluation422ApplicationProblemPlusJSONResponse struct {
+	UnprocessableApplicationProblemPlusJSONResponse
+}
+
+func (response ResumeEvaluation422ApplicationProblemPlusJSONResponse) VisitResumeEvaluationResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(422)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ResumeEvaluation499ApplicationProblemPlusJSONResponse struct {
+	ClientClosedRequestApplicationProblemPlusJSONResponse
+}
+
+func (response ResumeEvaluation499ApplicationProblemPlusJSONResponse) VisitResumeEvaluationResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(499)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ResumeEvaluation500ApplicationProblemPlusJSONResponse struct {
+	InternalErrorApplicationProblemPlusJSONResponse
+}
+
+func (response ResumeEvaluation500ApplicationProblemPlusJSONResponse) VisitResumeEvaluationResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(500)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ResumeEvaluation503ApplicationProblemPlusJSONResponse struct {
+	UnavailableApplicationProblemPlusJSONResponse
+}
+
+func (response ResumeEvaluation503ApplicationProblemPlusJSONResponse) VisitResumeEvaluationResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(503)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ResumeEvaluation504ApplicationProblemPlusJSONResponse struct {
+	DeadlineApplicationProblemPlusJSONResponse
+}
+
+func (response ResumeEvaluation504ApplicationProblemPlusJSONResponse) VisitResumeEvaluationResponse(w http.ResponseWriter) error {
 
 	var buf bytes.Buffer
 	if err := json.NewEncoder(&buf).Encode(response); err != nil {
@@ -8500,6 +8806,9 @@ type StrictServerInterface interface {
 	// GetEvaluationReport Read what an evaluation found
 	// (GET /evaluations/{id}/report)
 	GetEvaluationReport(ctx context.Context, request GetEvaluationReportRequestObject) (GetEvaluationReportResponseObject, error)
+	// ResumeEvaluation Resume an evaluation
+	// (POST /evaluations/{id}/resume)
+	ResumeEvaluation(ctx context.Context, request ResumeEvaluationRequestObject) (ResumeEvaluationResponseObject, error)
 	// Livez Is the process alive?
 	// (GET /livez)
 	Livez(ctx context.Context, request LivezRequestObject) (LivezResponseObject, error)
@@ -9084,6 +9393,32 @@ func (sh *strictHandler) GetEvaluationReport(w http.ResponseWriter, r *http.Requ
 		sh.options.ResponseErrorHandlerFunc(w, r, err)
 	} else if validResponse, ok := response.(GetEvaluationReportResponseObject); ok {
 		if err := validResponse.VisitGetEvaluationReportResponse(w); err != nil {
+			sh.options.ResponseErrorHandlerFunc(w, r, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// ResumeEvaluation operation middleware
+func (sh *strictHandler) ResumeEvaluation(w http.ResponseWriter, r *http.Request, id string) {
+	var request ResumeEvaluationRequestObject
+
+	request.Id = id
+
+	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
+		return sh.ssi.ResumeEvaluation(ctx, request.(ResumeEvaluationRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "ResumeEvaluation")
+	}
+
+	response, err := handler(r.Context(), w, r, request)
+
+	if err != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, err)
+	} else if validResponse, ok := response.(ResumeEvaluationResponseObject); ok {
+		if err := validResponse.VisitResumeEvaluationResponse(w); err != nil {
 			sh.options.ResponseErrorHandlerFunc(w, r, err)
 		}
 	} else if response != nil {

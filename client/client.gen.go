@@ -263,10 +263,21 @@ type ClientInterface interface {
 
 	// GetEvaluationReport Read what an evaluation found
 	//
-	// As `api eval --json` and `--html` write it. Images go by their names below the data set's folder.
+	// As `api eval --json` and `--html` write it. Images go by their names below the data set's folder. Of an evaluation
+	// that is not done there is none, which is 409 with how far it came.
 	//
 	// Corresponds with GET /evaluations/{id}/report (the `GetEvaluationReport` operationId).
 	GetEvaluationReport(ctx context.Context, id string, params *GetEvaluationReportParams, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// ResumeEvaluation Resume an evaluation
+	//
+	// Goes on, under its id, with an evaluation that was interrupted or cancelled or has failed, behind the images that are done;
+	// those that could not be decoded are tried again. Model, images, targets, preprocessings and threads must be those that it
+	// began with, or it is a 409 that says what has changed: an image counts as changed by its file's size and time. What is done
+	// is kept of the 16 newest evaluations that are not done, 128 MiB of each.
+	//
+	// Corresponds with POST /evaluations/{id}/resume (the `ResumeEvaluation` operationId).
+	ResumeEvaluation(ctx context.Context, id string, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// Livez Is the process alive?
 	//
@@ -711,11 +722,32 @@ func (c *Client) GetEvaluationImage(ctx context.Context, id string, n int, reqEd
 
 // GetEvaluationReport Read what an evaluation found
 //
-// As `api eval --json` and `--html` write it. Images go by their names below the data set's folder.
+// As `api eval --json` and `--html` write it. Images go by their names below the data set's folder. Of an evaluation
+// that is not done there is none, which is 409 with how far it came.
 //
 // Corresponds with GET /evaluations/{id}/report (the `GetEvaluationReport` operationId).
 func (c *Client) GetEvaluationReport(ctx context.Context, id string, params *GetEvaluationReportParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
 	req, err := NewGetEvaluationReportRequest(c.Server, id, params)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// ResumeEvaluation Resume an evaluation
+//
+// Goes on, under its id, with an evaluation that was interrupted or cancelled or has failed, behind the images that are done;
+// those that could not be decoded are tried again. Model, images, targets, preprocessings and threads must be those that it
+// began with, or it is a 409 that says what has changed: an image counts as changed by its file's size and time. What is done
+// is kept of the 16 newest evaluations that are not done, 128 MiB of each.
+//
+// Corresponds with POST /evaluations/{id}/resume (the `ResumeEvaluation` operationId).
+func (c *Client) ResumeEvaluation(ctx context.Context, id string, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewResumeEvaluationRequest(c.Server, id)
 	if err != nil {
 		return nil, err
 	}
@@ -1991,6 +2023,40 @@ func NewGetEvaluationReportRequest(server string, id string, params *GetEvaluati
 	return req, nil
 }
 
+// NewResumeEvaluationRequest constructs an http.Request for the ResumeEvaluation method
+func NewResumeEvaluationRequest(server string, id string) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "id", id, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/evaluations/%s/resume", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodPost, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
 // NewLivezRequest constructs an http.Request for the Livez method
 func NewLivezRequest(server string) (*http.Request, error) {
 	var err error
@@ -2676,12 +2742,25 @@ type ClientWithResponsesInterface interface {
 
 	// GetEvaluationReportWithResponse Read what an evaluation found
 	//
-	// As `api eval --json` and `--html` write it. Images go by their names below the data set's folder.
+	// As `api eval --json` and `--html` write it. Images go by their names below the data set's folder. Of an evaluation
+	// that is not done there is none, which is 409 with how far it came.
 	//
 	// Returns a wrapper object for the known response body format(s).
 	//
 	// Corresponds with GET /evaluations/{id}/report (the `GetEvaluationReport` operationId).
 	GetEvaluationReportWithResponse(ctx context.Context, id string, params *GetEvaluationReportParams, reqEditors ...RequestEditorFn) (*GetEvaluationReportResponse, error)
+
+	// ResumeEvaluationWithResponse Resume an evaluation
+	//
+	// Goes on, under its id, with an evaluation that was interrupted or cancelled or has failed, behind the images that are done;
+	// those that could not be decoded are tried again. Model, images, targets, preprocessings and threads must be those that it
+	// began with, or it is a 409 that says what has changed: an image counts as changed by its file's size and time. What is done
+	// is kept of the 16 newest evaluations that are not done, 128 MiB of each.
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /evaluations/{id}/resume (the `ResumeEvaluation` operationId).
+	ResumeEvaluationWithResponse(ctx context.Context, id string, reqEditors ...RequestEditorFn) (*ResumeEvaluationResponse, error)
 
 	// LivezWithResponse Is the process alive?
 	//
@@ -4780,6 +4859,8 @@ type GetEvaluationReportResponse struct {
 	ApplicationproblemJSON400 *BadRequest
 	// ApplicationproblemJSON404 the response for an HTTP 404 `application/problem+json` response
 	ApplicationproblemJSON404 *NotFound
+	// ApplicationproblemJSON409 the response for an HTTP 409 `application/problem+json` response
+	ApplicationproblemJSON409 *Conflict
 	// ApplicationproblemJSON421 the response for an HTTP 421 `application/problem+json` response
 	ApplicationproblemJSON421 *MisdirectedRequest
 	// ApplicationproblemJSON499 the response for an HTTP 499 `application/problem+json` response
@@ -4805,6 +4886,11 @@ func (r GetEvaluationReportResponse) GetApplicationproblemJSON400() *BadRequest 
 // GetApplicationproblemJSON404 returns the response for an HTTP 404 `application/problem+json` response
 func (r GetEvaluationReportResponse) GetApplicationproblemJSON404() *NotFound {
 	return r.ApplicationproblemJSON404
+}
+
+// GetApplicationproblemJSON409 returns the response for an HTTP 409 `application/problem+json` response
+func (r GetEvaluationReportResponse) GetApplicationproblemJSON409() *Conflict {
+	return r.ApplicationproblemJSON409
 }
 
 // GetApplicationproblemJSON421 returns the response for an HTTP 421 `application/problem+json` response
@@ -4855,6 +4941,159 @@ func (r GetEvaluationReportResponse) StatusCode() int {
 
 // ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
 func (r GetEvaluationReportResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+// ResumeEvaluationResponse401Headers the declared response headers of an HTTP 401 response for ResumeEvaluation
+type ResumeEvaluationResponse401Headers struct {
+	WWWAuthenticate *string
+}
+
+// ResumeEvaluationResponse415Headers the declared response headers of an HTTP 415 response for ResumeEvaluation
+type ResumeEvaluationResponse415Headers struct {
+	AcceptEncoding *string
+}
+
+type ResumeEvaluationResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON202 the response for an HTTP 202 `application/json` response
+	JSON202 *Evaluation
+	// ApplicationproblemJSON400 the response for an HTTP 400 `application/problem+json` response
+	ApplicationproblemJSON400 *BadRequest
+	// ApplicationproblemJSON401 the response for an HTTP 401 `application/problem+json` response
+	ApplicationproblemJSON401 *Unauthorized
+	// ApplicationproblemJSON403 the response for an HTTP 403 `application/problem+json` response
+	ApplicationproblemJSON403 *Forbidden
+	// ApplicationproblemJSON404 the response for an HTTP 404 `application/problem+json` response
+	ApplicationproblemJSON404 *NotFound
+	// ApplicationproblemJSON408 the response for an HTTP 408 `application/problem+json` response
+	ApplicationproblemJSON408 *RequestTimeout
+	// ApplicationproblemJSON409 the response for an HTTP 409 `application/problem+json` response
+	ApplicationproblemJSON409 *Conflict
+	// ApplicationproblemJSON413 the response for an HTTP 413 `application/problem+json` response
+	ApplicationproblemJSON413 *TooLarge
+	// ApplicationproblemJSON415 the response for an HTTP 415 `application/problem+json` response
+	ApplicationproblemJSON415 *UnsupportedMediaType
+	// ApplicationproblemJSON421 the response for an HTTP 421 `application/problem+json` response
+	ApplicationproblemJSON421 *MisdirectedRequest
+	// ApplicationproblemJSON422 the response for an HTTP 422 `application/problem+json` response
+	ApplicationproblemJSON422 *Unprocessable
+	// ApplicationproblemJSON499 the response for an HTTP 499 `application/problem+json` response
+	ApplicationproblemJSON499 *ClientClosedRequest
+	// ApplicationproblemJSON500 the response for an HTTP 500 `application/problem+json` response
+	ApplicationproblemJSON500 *InternalError
+	// ApplicationproblemJSON503 the response for an HTTP 503 `application/problem+json` response
+	ApplicationproblemJSON503 *Unavailable
+	// ApplicationproblemJSON504 the response for an HTTP 504 `application/problem+json` response
+	ApplicationproblemJSON504 *Deadline
+	// Headers401 the parsed response headers for an HTTP 401 response
+	Headers401 *ResumeEvaluationResponse401Headers
+	// Headers415 the parsed response headers for an HTTP 415 response
+	Headers415 *ResumeEvaluationResponse415Headers
+}
+
+// GetJSON202 returns the response for an HTTP 202 `application/json` response
+func (r ResumeEvaluationResponse) GetJSON202() *Evaluation {
+	return r.JSON202
+}
+
+// GetApplicationproblemJSON400 returns the response for an HTTP 400 `application/problem+json` response
+func (r ResumeEvaluationResponse) GetApplicationproblemJSON400() *BadRequest {
+	return r.ApplicationproblemJSON400
+}
+
+// GetApplicationproblemJSON401 returns the response for an HTTP 401 `application/problem+json` response
+func (r ResumeEvaluationResponse) GetApplicationproblemJSON401() *Unauthorized {
+	return r.ApplicationproblemJSON401
+}
+
+// GetApplicationproblemJSON403 returns the response for an HTTP 403 `application/problem+json` response
+func (r ResumeEvaluationResponse) GetApplicationproblemJSON403() *Forbidden {
+	return r.ApplicationproblemJSON403
+}
+
+// GetApplicationproblemJSON404 returns the response for an HTTP 404 `application/problem+json` response
+func (r ResumeEvaluationResponse) GetApplicationproblemJSON404() *NotFound {
+	return r.ApplicationproblemJSON404
+}
+
+// GetApplicationproblemJSON408 returns the response for an HTTP 408 `application/problem+json` response
+func (r ResumeEvaluationResponse) GetApplicationproblemJSON408() *RequestTimeout {
+	return r.ApplicationproblemJSON408
+}
+
+// GetApplicationproblemJSON409 returns the response for an HTTP 409 `application/problem+json` response
+func (r ResumeEvaluationResponse) GetApplicationproblemJSON409() *Conflict {
+	return r.ApplicationproblemJSON409
+}
+
+// GetApplicationproblemJSON413 returns the response for an HTTP 413 `application/problem+json` response
+func (r ResumeEvaluationResponse) GetApplicationproblemJSON413() *TooLarge {
+	return r.ApplicationproblemJSON413
+}
+
+// GetApplicationproblemJSON415 returns the response for an HTTP 415 `application/problem+json` response
+func (r ResumeEvaluationResponse) GetApplicationproblemJSON415() *UnsupportedMediaType {
+	return r.ApplicationproblemJSON415
+}
+
+// GetApplicationproblemJSON421 returns the response for an HTTP 421 `application/problem+json` response
+func (r ResumeEvaluationResponse) GetApplicationproblemJSON421() *MisdirectedRequest {
+	return r.ApplicationproblemJSON421
+}
+
+// GetApplicationproblemJSON422 returns the response for an HTTP 422 `application/problem+json` response
+func (r ResumeEvaluationResponse) GetApplicationproblemJSON422() *Unprocessable {
+	return r.ApplicationproblemJSON422
+}
+
+// GetApplicationproblemJSON499 returns the response for an HTTP 499 `application/problem+json` response
+func (r ResumeEvaluationResponse) GetApplicationproblemJSON499() *ClientClosedRequest {
+	return r.ApplicationproblemJSON499
+}
+
+// GetApplicationproblemJSON500 returns the response for an HTTP 500 `application/problem+json` response
+func (r ResumeEvaluationResponse) GetApplicationproblemJSON500() *InternalError {
+	return r.ApplicationproblemJSON500
+}
+
+// GetApplicationproblemJSON503 returns the response for an HTTP 503 `application/problem+json` response
+func (r ResumeEvaluationResponse) GetApplicationproblemJSON503() *Unavailable {
+	return r.ApplicationproblemJSON503
+}
+
+// GetApplicationproblemJSON504 returns the response for an HTTP 504 `application/problem+json` response
+func (r ResumeEvaluationResponse) GetApplicationproblemJSON504() *Deadline {
+	return r.ApplicationproblemJSON504
+}
+
+// GetBody returns the raw response body bytes
+func (r ResumeEvaluationResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r ResumeEvaluationResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r ResumeEvaluationResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r ResumeEvaluationResponse) ContentType() string {
 	if r.HTTPResponse != nil {
 		return r.HTTPResponse.Header.Get("Content-Type")
 	}
@@ -6163,7 +6402,8 @@ func (c *ClientWithResponses) GetEvaluationImageWithResponse(ctx context.Context
 
 // GetEvaluationReportWithResponse Read what an evaluation found
 //
-// As `api eval --json` and `--html` write it. Images go by their names below the data set's folder.
+// As `api eval --json` and `--html` write it. Images go by their names below the data set's folder. Of an evaluation
+// that is not done there is none, which is 409 with how far it came.
 //
 // Returns a wrapper object for the known response body format(s).
 //
@@ -6174,6 +6414,24 @@ func (c *ClientWithResponses) GetEvaluationReportWithResponse(ctx context.Contex
 		return nil, err
 	}
 	return ParseGetEvaluationReportResponse(rsp)
+}
+
+// ResumeEvaluationWithResponse Resume an evaluation
+//
+// Goes on, under its id, with an evaluation that was interrupted or cancelled or has failed, behind the images that are done;
+// those that could not be decoded are tried again. Model, images, targets, preprocessings and threads must be those that it
+// began with, or it is a 409 that says what has changed: an image counts as changed by its file's size and time. What is done
+// is kept of the 16 newest evaluations that are not done, 128 MiB of each.
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /evaluations/{id}/resume (the `ResumeEvaluation` operationId).
+func (c *ClientWithResponses) ResumeEvaluationWithResponse(ctx context.Context, id string, reqEditors ...RequestEditorFn) (*ResumeEvaluationResponse, error) {
+	rsp, err := c.ResumeEvaluation(ctx, id, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseResumeEvaluationResponse(rsp)
 }
 
 // LivezWithResponse Is the process alive?
@@ -8235,6 +8493,13 @@ func ParseGetEvaluationReportResponse(rsp *http.Response) (*GetEvaluationReportR
 		}
 		response.ApplicationproblemJSON404 = &dest
 
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 409:
+		var dest Conflict
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON409 = &dest
+
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 421:
 		var dest MisdirectedRequest
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
@@ -8273,6 +8538,153 @@ func ParseGetEvaluationReportResponse(rsp *http.Response) (*GetEvaluationReportR
 	case rsp.StatusCode == 200:
 		// Content-type (text/html) unsupported
 
+	}
+
+	return response, nil
+}
+
+// ParseResumeEvaluationResponse parses an HTTP response from a ResumeEvaluationWithResponse call
+func ParseResumeEvaluationResponse(rsp *http.Response) (*ResumeEvaluationResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &ResumeEvaluationResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 202:
+		var dest Evaluation
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON202 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 400:
+		var dest BadRequest
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON400 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 401:
+		var dest Unauthorized
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON401 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 403:
+		var dest Forbidden
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON403 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 404:
+		var dest NotFound
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON404 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 408:
+		var dest RequestTimeout
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON408 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 409:
+		var dest Conflict
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON409 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 413:
+		var dest TooLarge
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON413 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 415:
+		var dest UnsupportedMediaType
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON415 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 421:
+		var dest MisdirectedRequest
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON421 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 422:
+		var dest Unprocessable
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON422 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 499:
+		var dest ClientClosedRequest
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON499 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 500:
+		var dest InternalError
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON500 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 503:
+		var dest Unavailable
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON503 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 504:
+		var dest Deadline
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON504 = &dest
+
+	}
+
+	switch {
+	case rsp.StatusCode == 401:
+		var headers ResumeEvaluationResponse401Headers
+		if values := rsp.Header.Values("WWW-Authenticate"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "WWW-Authenticate", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.WWWAuthenticate = &value
+		}
+		response.Headers401 = &headers
+	case rsp.StatusCode == 415:
+		var headers ResumeEvaluationResponse415Headers
+		if values := rsp.Header.Values("Accept-Encoding"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Accept-Encoding", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.AcceptEncoding = &value
+		}
+		response.Headers415 = &headers
 	}
 
 	return response, nil

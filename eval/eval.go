@@ -48,6 +48,9 @@ type Options struct {
 	// Journal is a file to keep results in as they come. What it holds already
 	// is not run again; it must be of the same model and options.
 	Journal string
+	// JournalBytes is where the journal stops to grow: what comes after it is not
+	// there to be resumed; 0: no bound.
+	JournalBytes int64
 	// Progress is called at the beginning, with what the journal holds, and after
 	// every image.
 	Progress func(done, total int)
@@ -402,5 +405,10 @@ func (e *evaluation) journal(set Set) (*journal, error) {
 	for _, c := range e.open {
 		h.Targets = append(h.Targets, c.target.String())
 	}
-	return openJournal(e.options.Journal, h, e.model.Config.Classes)
+	j, err := openJournal(e.options.Journal, h, e.model.Config.Classes)
+	if err != nil {
+		return nil, err
+	}
+	j.limit = e.options.JournalBytes
+	return j, nil
 }

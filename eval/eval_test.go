@@ -486,6 +486,18 @@ func TestJournal(t *testing.T) {
 		t.Errorf("%d runs, progress %v, the report\n%s\nis not\n%s", runs, calls, b, a)
 	}
 
+	if n, err := Journaled(file); n != 3 || err != nil {
+		t.Errorf("%d images in the journal, %v; want 3", n, err)
+	}
+	full := o
+	full.Journal, full.JournalBytes = filepath.Join(t.TempDir(), "full"), 1
+	if _, err := Run(t.Context(), m, set, full); err != nil {
+		t.Errorf("with a journal that is full: %v", err)
+	}
+	if text, err := os.ReadFile(full.Journal); err != nil || bytes.Count(text, []byte("\n")) != 1 {
+		t.Errorf("a journal of at most a byte has more than its head: %s, %v", text, err)
+	}
+
 	good, err := os.ReadFile(file)
 	if err != nil {
 		t.Fatal(err)

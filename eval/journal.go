@@ -53,8 +53,10 @@ func (h head) differs(run head) error {
 // journal is a file of JSON lines: a head and a record for each image that is
 // done. A line that was cut short by the end of a program is written anew.
 type journal struct {
-	file *os.File // nil: in memory only
-	done map[string]record
+	file  *os.File // nil: in memory only
+	size  int64    // of the file
+	limit int64    // of size; 0: none
+	done  map[string]record
 }
 
 // openJournal reads the file of that name and goes on with it, or begins it. It
@@ -77,6 +79,7 @@ func openJournal(path string, run head, classes int) (*journal, error) {
 	if err == nil {
 		_, err = f.Seek(end, io.SeekStart)
 	}
+	j.size = end
 	if err == nil && end == 0 {
 		err = j.write(run)
 	}
@@ -88,6 +91,34 @@ func openJournal(path string, run head, classes int) (*journal, error) {
 		return nil, err
 	}
 	return j, nil
+}
+
+// Journaled counts the images in a journal that a run of it would not try
+// again. The error is ErrJournal or the system's.
+func Journaled(path string) (int, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return 0, err
+	}
+	defer f.Close()
+	done := map[string]bool{}
+	lines := bufio.NewReader(f)
+	for n := 1; ; n++ {
+		line, err := lines.ReadBytes('\n')
+		if err == io.EOF {
+			return len(done), nil
+		}
+		if err != nil {
+			return 0, err
+		}
+		var r struct{ Image, Error string }
+		if err := json.Unmarshal(line, &r); err != nil {
+			return 0, fmt.Errorf("%w: line %d: %w", ErrJournal, n, err)
+		}
+		if n > 1 && r.Error == "" {
+			done[r.Image] = true
+		}
+	}
 }
 
 // read takes in the whole lines, and says where they end.
@@ -176,7 +207,12 @@ func (j *journal) write(line any) error {
 	if err != nil {
 		return err
 	}
-	_, err = j.file.Write(append(text, '\n'))
+	text = append(text, '\n')
+	if j.limit > 0 && j.size+int64(len(text)) > j.limit {
+		return nil
+	}
+	n, err := j.file.Write(text)
+	j.size += int64(n)
 	return err
 }
 

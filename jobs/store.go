@@ -34,6 +34,8 @@ var (
 	ErrInterrupted = errors.New("the program ended")
 	// ErrStorage: the store cannot be written, as on a full disk.
 	ErrStorage = errors.New("the store of runs cannot be written")
+	// ErrDone: the job is done, so that there is nothing to resume.
+	ErrDone = errors.New("the run is done")
 	// ErrExists: there is a job of that id already.
 	ErrExists = errors.New("a run of that id is already there")
 )
@@ -189,6 +191,39 @@ func (s *Store[Plan, Summary]) Begin(origin string, p Plan) (*Job[Plan, Summary]
 	}
 	unlock()
 	return nil, err
+}
+
+// Resume takes the machine for a job that has ended without being Done, and
+// lists it as Running again. The error is ErrBusy where the machine is taken,
+// ErrNotFound, ErrDone, or ErrStorage.
+func (s *Store[Plan, Summary]) Resume(ctx context.Context, id string) (*Job[Plan, Summary], error) {
+	unlock, err := s.lock()
+	if err != nil {
+		return nil, err
+	}
+	if err = s.resume(ctx, id); err != nil {
+		unlock()
+		return nil, err
+	}
+	return &Job[Plan, Summary]{id, s, unlock}, nil
+}
+
+// resume lists a job as Running again; the caller holds the lock.
+func (s *Store[Plan, Summary]) resume(ctx context.Context, id string) error {
+	if err := s.interrupt(); err != nil {
+		return err
+	}
+	r, err := s.Get(ctx, id)
+	if err != nil {
+		return err
+	}
+	if r.State == Done {
+		return fmt.Errorf("resume run %s: %w", id, ErrDone)
+	}
+	if _, err := s.db.Exec("UPDATE runs SET state = ?, error = '' WHERE id = ?", Running, id); err != nil {
+		return fmt.Errorf("resume run %s: %w", id, writeError(err))
+	}
+	return nil
 }
 
 // NewID returns an id that sorts by time and is no other job's.
@@ -390,15 +425,15 @@ func (s *Store[Plan, Summary]) File(ctx context.Context, id string) ([]byte, err
 // Delete removes a job that is not Running. The error is ErrNotFound, or
 // ErrBusy where it is running.
 func (s *Store[Plan, Summary]) Delete(ctx context.Context, id string) error {
-	r, err := s.Get(ctx, id)
-	if err != nil {
+	if _, err := s.Get(ctx, id); err != nil {
 		return err
 	}
-	if r.State == Running {
-		return fmt.Errorf("delete run %s: %w", id, ErrBusy)
-	}
-	if _, err := s.db.ExecContext(ctx, "DELETE FROM runs WHERE id = ? AND state <> ?", id, Running); err != nil {
+	result, err := s.db.ExecContext(ctx, "DELETE FROM runs WHERE id = ? AND state <> ?", id, Running)
+	if err != nil {
 		return fmt.Errorf("delete run %s: %w", id, writeError(err))
+	}
+	if n, err := result.RowsAffected(); err != nil || n == 0 {
+		return errors.Join(fmt.Errorf("delete run %s: %w", id, ErrBusy), err)
 	}
 	return nil
 }

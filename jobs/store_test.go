@@ -1,6 +1,7 @@
 package jobs
 
 import (
+	"context"
 	"errors"
 	"path/filepath"
 	"strings"
@@ -65,6 +66,52 @@ func TestKinds(t *testing.T) {
 		t.Errorf("deleted as a benchmark: %v", err)
 	}
 	if err := evaluations.Delete(ctx, job.ID); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestResume: what ended before it was done goes on under its id, while nobody
+// else holds the machine.
+func TestResume(t *testing.T) {
+	ctx := t.Context()
+	s := openStore(t, t.TempDir(), "evaluation")
+	for _, c := range []struct {
+		cause error
+		state State
+	}{{errors.New("no device"), Failed}, {context.Canceled, Cancelled}, {ErrInterrupted, Interrupted}} {
+		job, err := s.Begin("api", plan{"demo"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := s.Resume(ctx, job.ID); !errors.Is(err, ErrBusy) {
+			t.Errorf("one that runs: %v, want ErrBusy", err)
+		}
+		if err := s.Delete(ctx, job.ID); !errors.Is(err, ErrBusy) {
+			t.Errorf("delete one that runs: %v, want ErrBusy", err)
+		}
+		if err := job.Fail(c.cause); err != nil {
+			t.Fatal(err)
+		}
+		again, err := s.Resume(ctx, job.ID)
+		if err != nil || again.ID != job.ID {
+			t.Fatalf("%s: %v", c.state, err)
+		}
+		if r, err := s.Get(ctx, job.ID); err != nil || r.State != Running || r.Error != "" || r.Plan.Model != "demo" {
+			t.Errorf("%s, then resumed: %+v, %v", c.state, r, err)
+		}
+		if err := again.Done(plan{"demo"}, summary{1}, nil); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := s.Resume(ctx, job.ID); !errors.Is(err, ErrDone) {
+			t.Errorf("one that is done: %v, want ErrDone", err)
+		}
+	}
+	if _, err := s.Resume(ctx, "none"); !errors.Is(err, ErrNotFound) {
+		t.Errorf("none: %v, want ErrNotFound", err)
+	}
+	if job, err := s.Begin("api", plan{}); err != nil {
+		t.Errorf("after refusals: %v", err)
+	} else if err := job.Fail(nil); err != nil {
 		t.Error(err)
 	}
 }

@@ -33,6 +33,7 @@ var contractRules = map[string]rules{
 	"POST /classify":                   {parameters: map[string]bool{"deadline_ms": true, "model": true, "target": true, "top_k": true}},
 	"POST /compare":                    {parameters: map[string]bool{"deadline_ms": true, "layers": true, "model": true, "repeat": true, "targets": true, "threshold_db": true, "top_k": true}},
 	"POST /evaluations":                {parameters: map[string]bool{"data_set": true, "limit": true, "model": true, "preprocess": true, "targets": true, "threads": true}, guarded: true},
+	"POST /evaluations/{id}/resume":    {guarded: true},
 	"POST /models":                     {parameters: map[string]bool{"name": true}, guarded: true},
 	"POST /preprocess":                 {parameters: map[string]bool{"deadline_ms": true, "model": true}},
 }

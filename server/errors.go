@@ -39,6 +39,8 @@ var (
 	errStorage         = errors.New("models folder not writable")
 	errNoRuns          = errors.New("no store of runs")
 	errUnknownDataSet  = errors.New("unknown data set")
+	errNoReport        = errors.New("no report")
+	errNotResumable    = errors.New("the evaluation cannot be resumed")
 	errImageGone       = errors.New("image gone")
 	errImageChanged    = errors.New("image changed")
 	errNoTraces        = errors.New("no traces")
@@ -143,8 +145,15 @@ var problems = []problem{
 		"One benchmark or evaluation at a time holds the machine, whether this server or another program started it: beside another, a benchmark would not count.",
 		"Wait until it ends, which GET /benchmarks and GET /evaluations tell, or cancel it with DELETE on its path."},
 	{jobs.ErrNotFound, "unknown-run", http.StatusNotFound, "Unknown run",
-		"There is no benchmark or evaluation of this id, or it has no bundle or report because it did not end well.",
-		"Use an id that GET /benchmarks or GET /evaluations lists; a bundle or report there is for those that are done."},
+		"There is no benchmark or evaluation of this id, or the benchmark has no bundle because it did not end well.",
+		"Use an id that GET /benchmarks or GET /evaluations lists; a bundle there is for benchmarks that are done."},
+	{errNoReport, "no-report", http.StatusConflict, "No report",
+		"The evaluation is not done, so that there is no report of it; the detail says how far it came.",
+		"Wait for the end of one that is running; go on with one that has ended before by POST /evaluations/ID/resume."},
+	{errNotResumable, "not-resumable", http.StatusConflict, "Evaluation not resumable",
+		"The evaluation cannot go on where it ended: it is done, nothing of it is kept, or the model, the data set or the server is no longer what it began with, so that its halves would not be one evaluation.",
+		"Start another with POST /evaluations, or bring back what has changed. The newest evaluations only can be resumed."},
+	{jobs.ErrDone, "not-resumable", http.StatusConflict, "Evaluation not resumable", "", ""},
 	{jobs.ErrExists, "run-exists", http.StatusConflict, "Run exists",
 		"A run of the bundle's id is in the store already. Nothing is overwritten.",
 		"Look at it under GET /benchmarks/ID; send DELETE first to import it again."},

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"net/http"
 	"slices"
+	"strings"
 	"time"
 
 	"edgevit/api"
@@ -29,16 +30,42 @@ const (
 
 // What is kept of evaluations; the file of one is its report as JSON.
 type (
-	evaluationStore  = jobs.Store[api.EvaluationPlan, api.EvaluationSummary]
-	evaluationRecord = jobs.Record[api.EvaluationPlan, api.EvaluationSummary]
-	evaluationJob    = jobs.Job[api.EvaluationPlan, api.EvaluationSummary]
+	evaluationSummary = api.EvaluationSummary
+	evaluationStore   = jobs.Store[evaluationPlan, evaluationSummary]
+	evaluationRecord  = jobs.Record[evaluationPlan, evaluationSummary]
+	evaluationJob     = jobs.Job[evaluationPlan, evaluationSummary]
 )
+
+// evaluationPlan is a plan with what must not have changed for the evaluation to
+// be resumed.
+type evaluationPlan struct {
+	api.EvaluationPlan
+	ModelHash string `json:"model_hash"`
+	DataHash  string `json:"data_hash"`
+	Images    int    `json:"images"`
+}
 
 func (h handlers) evaluation(r evaluationRecord) api.Evaluation {
 	return api.Evaluation{
 		Id: r.ID, Created: r.Created, State: api.JobState(r.State), Error: optional(r.Error),
-		Plan: r.Plan, Progress: h.jobs.progress(r.ID), Summary: r.Summary,
+		Plan: r.Plan.EvaluationPlan, Progress: h.evaluationProgress(r), Summary: r.Summary,
 	}
+}
+
+// evaluationProgress says how far an evaluation is, or was when it ended before
+// it was done; nil where nothing of it is kept.
+func (h handlers) evaluationProgress(r evaluationRecord) *api.JobProgress {
+	if r.State == jobs.Running {
+		return h.jobs.progress(r.ID)
+	}
+	if r.State == jobs.Done {
+		return nil
+	}
+	n, ok := h.jobs.journals.images(r.ID)
+	if !ok {
+		return nil
+	}
+	return &api.JobProgress{Done: n, Total: r.Plan.Images}
 }
 
 // StartEvaluation begins an evaluation in the background. checkToken has let the
@@ -54,7 +81,7 @@ func (h handlers) StartEvaluation(ctx context.Context, req api.StartEvaluationRe
 	if err != nil {
 		return nil, err
 	}
-	id, err := h.startEvaluation(plan, m, set)
+	id, err := h.startEvaluation(plan, m, set, func() (*evaluationJob, error) { return h.jobs.evaluations.Begin(bench.OriginAPI, plan) })
 	if err != nil {
 		return nil, err
 	}
@@ -67,9 +94,64 @@ func (h handlers) StartEvaluation(ctx context.Context, req api.StartEvaluationRe
 	}, nil
 }
 
+// ResumeEvaluation goes on with an evaluation that has ended before it was done,
+// in the background. checkToken has let the request pass.
+func (h handlers) ResumeEvaluation(ctx context.Context, req api.ResumeEvaluationRequestObject) (api.ResumeEvaluationResponseObject, error) {
+	info := infoOf(ctx)
+	ctx, cancel := context.WithDeadline(ctx, info.start.Add(h.deadline))
+	defer cancel()
+	if h.jobs.err != nil {
+		return nil, h.jobs.err
+	}
+	r, err := h.jobs.evaluations.Get(ctx, req.Id)
+	if err != nil {
+		return nil, err
+	}
+	plan, m, set, err := h.resumable(ctx, r)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := h.startEvaluation(plan, m, set, func() (*evaluationJob, error) { return h.jobs.evaluations.Resume(ctx, r.ID) }); err != nil {
+		return nil, err
+	}
+	if r, err = h.jobs.evaluations.Get(ctx, r.ID); err != nil {
+		return nil, err
+	}
+	return api.ResumeEvaluation202JSONResponse(h.evaluation(r)), nil
+}
+
+// resumable is what an evaluation goes on with. The error is jobs.ErrBusy where
+// it runs, errNotResumable where it is done, nothing of it is kept, or it would
+// be another one, or that of a plan that can no longer be carried out.
+func (h handlers) resumable(ctx context.Context, r evaluationRecord) (plan evaluationPlan, m *model.Model, set eval.Set, err error) {
+	switch _, kept := h.jobs.journals.images(r.ID); {
+	case r.State == jobs.Running:
+		return plan, nil, set, jobs.ErrBusy
+	case r.State == jobs.Done:
+		return plan, nil, set, fmt.Errorf("%w: it is done", errNotResumable)
+	case !kept:
+		return plan, nil, set, fmt.Errorf("%w: nothing of it is kept", errNotResumable)
+	}
+	p := r.Plan
+	plan, m, set, err = h.evaluationPlan(ctx, api.StartEvaluationParams{
+		DataSet: p.DataSet, Model: &p.Model, Targets: p.Targets, Preprocess: p.Preprocess, Threads: &p.Threads, Limit: p.Limit,
+	})
+	switch {
+	case errors.Is(err, errQuery): // the request has no such parameters
+		return plan, nil, set, fmt.Errorf("%w: %s", errNotResumable, strings.TrimPrefix(err.Error(), errQuery.Error()+": "))
+	case err != nil:
+		return plan, nil, set, err
+	case plan.ModelHash != p.ModelHash:
+		return plan, nil, set, fmt.Errorf("%w: the model %s is no longer the one that it began with", errNotResumable, p.Model)
+	case plan.DataHash != p.DataHash:
+		return plan, nil, set, fmt.Errorf("%w: images of the data set %s have changed since it began", errNotResumable, p.DataSet)
+	}
+	return plan, m, set, nil
+}
+
 // evaluationPlan makes the parameters a plan, with its model and images.
-func (h handlers) evaluationPlan(ctx context.Context, p api.StartEvaluationParams) (plan api.EvaluationPlan, m *model.Model, set eval.Set, err error) {
-	plan = api.EvaluationPlan{DataSet: p.DataSet, Threads: min(cmp.Or(h.store.threads, backend.DefaultThreads()), h.admission.size), Limit: p.Limit}
+func (h handlers) evaluationPlan(ctx context.Context, p api.StartEvaluationParams) (plan evaluationPlan, m *model.Model, set eval.Set, err error) {
+	plan.EvaluationPlan = api.EvaluationPlan{DataSet: p.DataSet, Threads: min(cmp.Or(h.store.threads, backend.DefaultThreads()), h.admission.size), Limit: p.Limit}
 	if p.Threads != nil {
 		plan.Threads = *p.Threads
 	}
@@ -111,20 +193,24 @@ func (h handlers) evaluationPlan(ctx context.Context, p api.StartEvaluationParam
 	if p.Limit != nil {
 		set = set.Spread(*p.Limit)
 	}
+	plan.ModelHash, plan.DataHash, plan.Images = m.Hash, dataHash(set), len(set.Images)
 	return plan, m, set, nil
 }
 
-// startEvaluation takes the machine and evaluates in the background. The model
-// runs in sessions of its own, since threads may be others than those that serve.
-func (h handlers) startEvaluation(plan api.EvaluationPlan, m *model.Model, set eval.Set) (id string, err error) {
+// startEvaluation takes the machine by begin and evaluates in the background,
+// from where the evaluation's journal ends. The model runs in sessions of its
+// own, since threads may be others than those that serve.
+func (h handlers) startEvaluation(plan evaluationPlan, m *model.Model, set eval.Set, begin func() (*evaluationJob, error)) (id string, err error) {
 	var job *evaluationJob
 	var report *eval.Report
+	set.Data = "/" + plan.DataSet // for its journal, whatever the current folder is
 	return h.jobs.start(task{
 		total: len(set.Images),
 		begin: func() (id string, err error) {
-			if job, err = h.jobs.evaluations.Begin(bench.OriginAPI, plan); err != nil {
+			if job, err = begin(); err != nil {
 				return "", err
 			}
+			h.jobs.tidyJournals()
 			return job.ID, nil
 		},
 		work: func(ctx context.Context, j *longJob) (err error) {
@@ -139,20 +225,24 @@ func (h handlers) startEvaluation(plan api.EvaluationPlan, m *model.Model, set e
 						j.progress(done, total, api.JobProgress{Done: done, Total: total})
 					}
 				},
+				Journal: h.jobs.journals.path(job.ID), JournalBytes: journalBytes,
 				Hold: h.admission.some, Disturbances: h.admission.taken.Load,
 			})
-			return err
+			return h.jobs.journals.hidePath(job.ID, err)
 		},
 		end: func(cause error) error {
 			if cause != nil {
 				return job.Fail(cause)
 			}
-			report.Model = plan.Model // as it is served
+			report.Model, report.Data = plan.Model, plan.DataSet // as they are served
 			file, err := json.Marshal(report)
 			if err != nil {
 				return errors.Join(err, job.Fail(err))
 			}
-			return job.Done(plan, summaryOf(report), file)
+			if err := job.Done(plan, summaryOf(report), file); err != nil {
+				return err
+			}
+			return h.jobs.journals.remove(job.ID)
 		},
 	})
 }
@@ -210,6 +300,9 @@ func (h handlers) DeleteEvaluation(ctx context.Context, req api.DeleteEvaluation
 	if cancelled {
 		return api.DeleteEvaluation202Response{}, nil
 	}
+	if err := h.jobs.journals.remove(req.Id); err != nil {
+		return nil, err
+	}
 	return api.DeleteEvaluation204Response{}, nil
 }
 
@@ -228,10 +321,18 @@ func (h handlers) WatchEvaluation(ctx context.Context, req api.WatchEvaluationRe
 
 func (s eventStream) VisitWatchEvaluationResponse(w http.ResponseWriter) error { return s.visit(w) }
 
-// report reads what is kept of an evaluation that is done.
+// report reads what is kept of an evaluation that is done. The error is
+// jobs.ErrNotFound, or errNoReport where it is not done.
 func (h handlers) report(ctx context.Context, id string) (file []byte, r *eval.Report, err error) {
 	if h.jobs.err != nil {
 		return nil, nil, h.jobs.err
+	}
+	record, err := h.jobs.evaluations.Get(ctx, id)
+	if err != nil {
+		return nil, nil, err
+	}
+	if record.State != jobs.Done {
+		return nil, nil, h.noReport(record)
 	}
 	if file, err = h.jobs.evaluations.File(ctx, id); err != nil {
 		return nil, nil, err
@@ -240,6 +341,22 @@ func (h handlers) report(ctx context.Context, id string) (file []byte, r *eval.R
 		return nil, nil, fmt.Errorf("report of %s: %w", id, err)
 	}
 	return file, r, nil
+}
+
+// noReport says what an evaluation that is not done has come to.
+func (h handlers) noReport(r evaluationRecord) error {
+	p := h.evaluationProgress(r)
+	what, after, then := "was "+string(r.State), "", "; nothing of it is kept, start another"
+	if r.State == jobs.Failed {
+		what = "failed"
+	}
+	if p != nil {
+		after, then = fmt.Sprintf(" after %d of %d images", p.Done, p.Total), "; resume it"
+	}
+	if r.State == jobs.Running {
+		what, then = "is running", "; wait for its end"
+	}
+	return fmt.Errorf("%w: the evaluation %s%s%s", errNoReport, what, after, then)
 }
 
 // GetEvaluationReport gives out the report of an evaluation that is done.

@@ -3,10 +3,12 @@ package server
 import (
 	"encoding/json"
 	"errors"
+	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"reflect"
 	"runtime"
 	"slices"
 	"strings"
@@ -16,6 +18,7 @@ import (
 	"edgevit/api"
 	"edgevit/backend"
 	"edgevit/jobs"
+	"edgevit/model"
 )
 
 // photos writes a data set of which a fake, which names gnu, has two of five
@@ -247,8 +250,8 @@ func TestEvaluationEnds(t *testing.T) {
 		t.Errorf("cancel: %d", resp.StatusCode)
 	}
 	s.awaitEvaluation(t, path, jobs.Cancelled)
-	if resp := s.get(t, path+"/report"); resp.StatusCode != 404 {
-		t.Errorf("its report: %d", resp.StatusCode)
+	if p := decode[api.Problem](t, s.get(t, path+"/report")); p.Type != "/problems/no-report" || !strings.Contains(p.Detail, "was cancelled after 0 of 6 images; resume it") {
+		t.Errorf("its report: %+v", p)
 	}
 	cut := s.evaluate(t, "data_set=photos&targets=fake")
 	s.Close()
@@ -262,6 +265,185 @@ func TestEvaluationEnds(t *testing.T) {
 	failed := s.awaitEvaluation(t, s.evaluate(t, "data_set=photos&targets=fake"), jobs.Failed)
 	if !strings.Contains(value(failed.Error), "the device is lost") {
 		t.Errorf("%+v", failed)
+	}
+}
+
+// feed lets n runs of a fake pass, and waits until the evaluation has so many
+// images done.
+func (s *testServer) feed(t testing.TB, path string, n, done int) {
+	t.Helper()
+	for range n {
+		s.fake.gate <- struct{}{}
+	}
+	eventually(t, "under way", func() bool {
+		p := decode[api.Evaluation](t, s.get(t, path)).Progress
+		return p != nil && p.Done == done
+	})
+}
+
+// TestEvaluationResumes: an evaluation that ends three times before it is done
+// comes to the report of one that runs through, without an image run again.
+func TestEvaluationResumes(t *testing.T) {
+	data, dir := t.TempDir(), photos(t)
+	server := func(change func(*Config)) *testServer {
+		return newEvalServer(t, &fake{gate: make(chan struct{})}, dir, func(c *Config) {
+			c.Data = data
+			if change != nil {
+				change(c)
+			}
+		})
+	}
+	refused := func(s *testServer, path, slug, detail string) {
+		t.Helper()
+		method := http.MethodPost
+		if strings.HasSuffix(path, "/report") {
+			method = http.MethodGet
+		}
+		resp := s.send(t, method, path, nil)
+		if p := decode[api.Problem](t, resp); resp.StatusCode != 409 || p.Type != "/problems/"+slug || !strings.Contains(p.Detail, detail) || strings.Contains(p.Detail, "operators") || strings.Contains(p.Detail, data) {
+			t.Errorf("%s: %d %+v, want %s with %q", path, resp.StatusCode, p, slug, detail)
+		}
+	}
+	ended := func(s *testServer, path string, state jobs.State, done int) {
+		t.Helper()
+		if e := s.awaitEvaluation(t, path, state); e.Progress == nil || *e.Progress != (api.JobProgress{Done: done, Total: 6}) {
+			t.Fatalf("%s came to %+v, want %d of 6", state, e.Progress, done)
+		}
+	}
+	resume := func(s *testServer, path string) {
+		t.Helper()
+		resp := s.send(t, http.MethodPost, path+"/resume", nil)
+		if e := decode[api.Evaluation](t, resp); resp.StatusCode != 202 || "/evaluations/"+e.Id != path {
+			t.Fatalf("resume: %d %s", resp.StatusCode, read(t, resp))
+		}
+	}
+
+	s := server(nil)
+	path := s.evaluate(t, "data_set=photos&targets=fake")
+	refused(s, path+"/report", "no-report", "is running")
+	refused(s, path+"/resume", "job-running", "")
+	s.feed(t, path, 2, 3) // one of the three is damaged
+	s.send(t, http.MethodDelete, path, nil)
+	ended(s, path, jobs.Cancelled, 2)
+	refused(s, path+"/report", "no-report", "was cancelled after 2 of 6 images; resume it")
+	if resp := s.do(t, httptest.NewRequest(http.MethodPost, path+"/resume", nil)); resp.StatusCode != 401 {
+		t.Errorf("resumed without token: %d", resp.StatusCode)
+	}
+	resume(s, path)
+	s.feed(t, path, 1, 4) // the damaged one is tried again
+	s.Close()
+
+	s = server(func(c *Config) {
+		c.Demo = func() (*model.Model, error) {
+			m, err := tinyModel()
+			m.Hash = strings.Repeat("cd", 32)
+			return m, err
+		}
+	})
+	ended(s, path, jobs.Interrupted, 3)
+	refused(s, path+"/resume", "not-resumable", "the model demo is no longer")
+	s.Close()
+
+	s = server(nil)
+	file := filepath.Join(dir, "gnu", "2.png")
+	info, err := os.Stat(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	touch := func(at time.Time) {
+		t.Helper()
+		if err := os.Chtimes(file, at, at); err != nil {
+			t.Fatal(err)
+		}
+	}
+	touch(info.ModTime().Add(time.Second))
+	refused(s, path+"/resume", "not-resumable", "images of the data set photos have changed")
+	refused(s, path+"/report", "no-report", "was interrupted after 3 of 6 images; resume it")
+	touch(info.ModTime())
+
+	opening := func(err error) {
+		s.fake.mu.Lock()
+		defer s.fake.mu.Unlock()
+		s.fake.open = func() error { return err }
+	}
+	opening(errors.New("the device is lost"))
+	resume(s, path)
+	ended(s, path, jobs.Failed, 3)
+	opening(nil)
+	resume(s, path)
+	s.feed(t, path, 1, 5)
+	s.fake.gate <- struct{}{}
+	e := s.awaitEvaluation(t, path, jobs.Done)
+	if e.Progress != nil || e.Error != nil || e.Summary.Evaluated != 5 {
+		t.Errorf("done: %+v", e)
+	}
+	refused(s, path+"/resume", "not-resumable", "it is done")
+	if files, err := os.ReadDir(filepath.Join(data, "evaluations")); err != nil || len(files) != 0 {
+		t.Errorf("left behind: %v, %v", files, err)
+	}
+
+	whole := s.evaluate(t, "data_set=photos&targets=fake")
+	for range 5 {
+		s.fake.gate <- struct{}{}
+	}
+	s.awaitEvaluation(t, whole, jobs.Done)
+	reports := [2]api.EvaluationReport{decode[api.EvaluationReport](t, s.get(t, path+"/report")), decode[api.EvaluationReport](t, s.get(t, whole+"/report"))}
+	for _, r := range reports {
+		r.Preprocess[0].Results[0].MedianInferenceMs = 0
+	}
+	if !reflect.DeepEqual(reports[0], reports[1]) {
+		t.Errorf("in parts   %+v\nas a whole %+v", reports[0], reports[1])
+	}
+}
+
+// TestJournals: journals are kept of the newest evaluations that can be resumed,
+// and of no others.
+func TestJournals(t *testing.T) {
+	s := newEvalServer(t, &fake{}, photos(t), nil)
+	folder := s.jobs.journals.folder
+	var want []string
+	add := func(id string) {
+		if err := os.WriteFile(s.jobs.journals.path(id), []byte("{\"journal\":2}\n"), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	record := func(state jobs.State) string {
+		id := fmt.Sprintf("2026-%02d", len(want))
+		if err := s.jobs.evaluations.Insert(evaluationRecord{ID: id, Created: time.Now(), State: state, Plan: evaluationPlan{Images: 3}}, nil); err != nil {
+			t.Fatal(err)
+		}
+		add(id)
+		return id
+	}
+	for range maxJournals + 2 {
+		want = append(want, record(jobs.Interrupted))
+	}
+	add(record(jobs.Done))
+	add("nobody")
+	s.jobs.tidyJournals()
+	want = want[2:]
+	var got []string
+	files, err := os.ReadDir(folder)
+	for _, f := range files {
+		got = append(got, strings.TrimSuffix(f.Name(), journalSuffix))
+	}
+	if err != nil || !slices.Equal(got, want) {
+		t.Errorf("kept %v, %v; want %v", got, err, want)
+	}
+	for id, detail := range map[string]string{"2026-00": "was interrupted; nothing of it is kept, start another", "2026-02": "was interrupted after 0 of 3 images; resume it"} {
+		if p := decode[api.Problem](t, s.get(t, "/evaluations/"+id+"/report")); !strings.HasSuffix(p.Detail, detail) {
+			t.Errorf("%s: %s, want %s", id, p.Detail, detail)
+		}
+	}
+	resp := s.send(t, http.MethodPost, "/evaluations/2026-00/resume", nil)
+	if p := decode[api.Problem](t, resp); resp.StatusCode != 409 || p.Type != "/problems/not-resumable" || !strings.Contains(p.Detail, "nothing of it is kept") {
+		t.Errorf("without a journal: %+v", p)
+	}
+	if resp := s.send(t, http.MethodDelete, "/evaluations/2026-02", nil); resp.StatusCode != 204 {
+		t.Errorf("delete: %d", resp.StatusCode)
+	}
+	if _, err := os.Stat(s.jobs.journals.path("2026-02")); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("its journal: %v", err)
 	}
 }
 
@@ -360,12 +542,14 @@ func TestEvaluationAnswers(t *testing.T) {
 		{name: "its report", method: "GET", path: "/none/report", status: 404, slug: "unknown-run"},
 		{name: "its report as text", method: "GET", path: "/none/report?format=text", status: 400, slug: "invalid-query"},
 		{name: "its image", method: "GET", path: "/none/images/0", status: 404, slug: "unknown-run"},
+		{name: "resume it", path: "/none/resume", status: 404, slug: "unknown-run"},
 		{name: "delete it", method: "DELETE", path: "/none", status: 404, slug: "unknown-run"},
 		{name: "no data folder", server: off, path: "?data_set=photos", status: 503, slug: "runs-unavailable"},
 		{name: "no data folder to list", server: off, method: "GET", status: 503, slug: "runs-unavailable"},
 		{name: "no data folder to look", server: off, method: "GET", path: "/x", status: 503, slug: "runs-unavailable"},
 		{name: "no data folder to watch", server: off, method: "GET", path: "/x/events", status: 503, slug: "runs-unavailable"},
 		{name: "no data folder to delete", server: off, method: "DELETE", path: "/x", status: 503, slug: "runs-unavailable"},
+		{name: "no data folder to resume", server: off, path: "/x/resume", status: 503, slug: "runs-unavailable"},
 		{name: "no data folder for a report", server: off, method: "GET", path: "/x/report", status: 503, slug: "runs-unavailable"},
 	} {
 		t.Run(c.name, func(t *testing.T) {

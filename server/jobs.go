@@ -30,6 +30,7 @@ type longJobs struct {
 	log         *zap.Logger
 	benchmarks  *bench.Store
 	evaluations *evaluationStore
+	journals    *journals
 	err         error // why there are no stores
 
 	mu      sync.Mutex
@@ -48,7 +49,7 @@ func openJobs(folder string, log *zap.Logger) *longJobs {
 	}
 	var err error
 	if l.benchmarks, err = bench.OpenStore(folder); err == nil {
-		l.evaluations, err = jobs.Open[api.EvaluationPlan, api.EvaluationSummary](folder, "evaluation")
+		err = l.openEvaluations(folder)
 	}
 	if err != nil {
 		log.Warn("no benchmarks and evaluations", zap.Error(err))

@@ -394,6 +394,29 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/evaluations/{id}/resume": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Resume an evaluation
+         * @description Goes on, under its id, with an evaluation that was interrupted or cancelled or has failed, behind the images that are done;
+         *     those that could not be decoded are tried again. Model, images, targets, preprocessings and threads must be those that it
+         *     began with, or it is a 409 that says what has changed: an image counts as changed by its file's size and time. What is done
+         *     is kept of the 16 newest evaluations that are not done, 128 MiB of each.
+         */
+        post: operations["resumeEvaluation"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/evaluations/{id}/events": {
         parameters: {
             query?: never;
@@ -425,7 +448,8 @@ export interface paths {
         };
         /**
          * Read what an evaluation found
-         * @description As `api eval --json` and `--html` write it. Images go by their names below the data set's folder.
+         * @description As `api eval --json` and `--html` write it. Images go by their names below the data set's folder. Of an evaluation
+         *     that is not done there is none, which is 409 with how far it came.
          */
         get: operations["getEvaluationReport"];
         put?: never;
@@ -1069,6 +1093,7 @@ export interface components {
             /** @description Why it failed. */
             error?: string;
             plan: components["schemas"]["EvaluationPlan"];
+            /** @description How far it is or, where it has ended before it was done, what can be resumed; absent where nothing is kept. */
             progress?: components["schemas"]["JobProgress"];
             summary?: components["schemas"]["EvaluationSummary"];
         };
@@ -1264,7 +1289,7 @@ export interface components {
          * @enum {string}
          */
         JobState: "running" | "done" | "failed" | "cancelled" | "interrupted";
-        /** @description How far a job in progress is. */
+        /** @description How far a job is. */
         JobProgress: {
             /** @description Turns of a benchmark, images of an evaluation. */
             done: number;
@@ -2739,6 +2764,46 @@ export interface operations {
             504: components["responses"]["Deadline"];
         };
     };
+    resumeEvaluation: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /**
+                 * @description Id of the evaluation.
+                 * @example 20260301-120000-57e96d78
+                 */
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The evaluation goes on. */
+            202: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Evaluation"];
+                };
+            };
+            400: components["responses"]["BadRequest"];
+            401: components["responses"]["Unauthorized"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["NotFound"];
+            408: components["responses"]["RequestTimeout"];
+            409: components["responses"]["Conflict"];
+            413: components["responses"]["TooLarge"];
+            415: components["responses"]["UnsupportedMediaType"];
+            421: components["responses"]["MisdirectedRequest"];
+            422: components["responses"]["Unprocessable"];
+            499: components["responses"]["ClientClosedRequest"];
+            500: components["responses"]["InternalError"];
+            503: components["responses"]["Unavailable"];
+            504: components["responses"]["Deadline"];
+        };
+    };
     watchEvaluation: {
         parameters: {
             query?: never;
@@ -2811,6 +2876,7 @@ export interface operations {
             };
             400: components["responses"]["BadRequest"];
             404: components["responses"]["NotFound"];
+            409: components["responses"]["Conflict"];
             421: components["responses"]["MisdirectedRequest"];
             499: components["responses"]["ClientClosedRequest"];
             500: components["responses"]["InternalError"];
