@@ -336,6 +336,10 @@ describe("accuracy", () => {
     expect(await page.getByRole("option", { name: /^gone: no such file/ }).isDisabled()).toBe(true);
     await page.getByLabel("Data set").selectOption("pictures");
     await page.getByLabel("nearest").check();
+    expect(await page.getByLabel("Model").inputValue()).toBe("demo");
+    for (const name of [/^onnx$/, /^tflite$/]) expect(await page.getByRole("checkbox", { name }).isChecked(), String(name)).toBe(true);
+    for (const name of ["tflite:plain", "purego:int8"]) expect(await page.getByRole("checkbox", { name, exact: true }).isChecked(), name).toBe(false);
+    await page.getByRole("checkbox", { name: "purego:int8", exact: true }).check();
     await page.getByRole("button", { name: "Start the evaluation" }).click();
     await page.waitForURL(/#\/accuracy\/[0-9a-z-]+/);
     await say(page, "3 of 3 images evaluated on 10 classes.");
@@ -346,6 +350,12 @@ describe("accuracy", () => {
     await page.getByRole("region", { name: /^Agreement of the targets, reference/ }).getByRole("row").filter({ hasText: "purego / onnx" }).first().waitFor();
     await page.getByRole("region", { name: /confusions/ }).getByRole("row").filter({ hasText: "dog" }).waitFor();
     await page.getByRole("heading", { name: "Misclassified by purego: 2" }).waitFor();
+    for (const width of [1280, 360]) {
+      await page.setViewportSize({ width, height: 800 });
+      const wide = await page.evaluate((boxes) => [document.documentElement, ...(boxes ? document.querySelectorAll(".scroll:has(.wraps)") : [])].filter((e) => e.scrollWidth > e.clientWidth).map((e) => e.getAttribute("aria-label") ?? "the page"), width === 1280);
+      expect(wide, `too wide at ${width} px`).toEqual([]);
+    }
+    await page.setViewportSize({ width: 1280, height: 800 });
     for (const name of ["dog/cat.jpg", `ship/${markup}.jpg`]) {
       const picture = page.getByRole("img", { name: `${name}: ${name.split("/")[0]}, named cat`, exact: true });
       await picture.waitFor();
@@ -383,6 +393,27 @@ describe("accuracy", () => {
     await page.getByRole("button", { name: "Cancel the evaluation" }).click();
     await say(page, "It ends after the image in progress.");
     expect(cancelled).toBe(true);
+    await clean();
+  });
+
+  test("one that was interrupted says how far it came, and can be resumed", async () => {
+    const { page, clean } = await open(browser, service.url);
+    await withToken(page);
+    const plan = { model: "demo", data_set: "pictures", targets: ["purego"], preprocess: ["reference"], threads: 1 };
+    let state = "interrupted";
+    const one = () => ({ id: "one", created: "2026-03-01T12:00:00Z", state, plan, progress: { done: 40, total: 200 } });
+    await page.route("**/evaluations/one", (route) => route.fulfill({ json: one() }));
+    await page.route("**/evaluations/one/events", (route) => route.fulfill({ contentType: "text/event-stream", body: ": still running\n\n" }));
+    await page.route("**/evaluations/one/resume", (route) => {
+      if (route.request().headers()["authorization"] === `Bearer ${token}`) state = "running";
+      return route.fulfill({ status: 202, json: one() });
+    });
+    await page.goto(`${service.url}/#/accuracy/one`);
+    await say(page, "The evaluation was interrupted after 40 of 200 images.");
+    await accessible(page);
+    await page.getByRole("button", { name: "Resume the evaluation" }).click();
+    await page.getByRole("button", { name: "Cancel the evaluation" }).waitFor();
+    expect(state).toBe("running");
     await clean();
   });
 

@@ -12,14 +12,14 @@ export interface Row {
   class?: string | undefined;
 }
 
-/** A table that scrolls in itself where it is too wide. The first cell of a row is its header. */
-export function Table({ caption, columns, rows }: { caption: string; columns: (string | Column)[]; rows: Row[] }) {
+/** A table that scrolls in itself where it is too wide, after breaking its cells where it wraps. The first cell of a row is its header. */
+export function Table({ caption, columns, rows, wraps }: { caption: string; columns: (string | Column)[]; rows: Row[]; wraps?: boolean }) {
   const all = columns.map((c) => (typeof c === "string" ? { name: c } : c));
   return (
     <div class="table">
       <p class="caption">{caption}</p>
       <div class="scroll" role="region" aria-label={caption} tabIndex={0}>
-        <table>
+        <table class={wraps ? "wraps" : ""}>
           <thead>
             <tr>{all.map((c) => <th scope="col" class={c.number ? "number" : ""}>{c.name}</th>)}</tr>
           </thead>

@@ -35,7 +35,7 @@ export function Evaluations() {
                 key: e.id,
                 cells: [
                   <a href={href("accuracy", [e.id])}>{when(e.created)}</a>,
-                  e.state,
+                  e.progress ? `${e.state}, ${e.progress.done} of ${e.progress.total}` : e.state,
                   <span class="wrap">{e.plan.data_set}</span>,
                   <span class="name">{e.plan.model}</span>,
                   <span class="wrap">{e.plan.targets.join(", ")}</span>,

@@ -7,8 +7,8 @@ import { TargetTicks } from "../../parts/TargetTicks";
 import { TokenField } from "../../parts/Token";
 import { href } from "../../state/address";
 import { useLoad, useWork } from "../../state/load";
-import { listDataSets, useModels } from "../../state/service";
-import { about } from "./figures";
+import { listDataSets, useModels, useTargets } from "../../state/service";
+import { about, eachRuntime, evaluable } from "./figures";
 
 const variants = [
   { name: "bicubic", text: "bicubic" },
@@ -22,6 +22,7 @@ const variants = [
 /** What is to be evaluated, and on what. */
 export function StartForm() {
   const models = useModels();
+  const available = useTargets();
   const [sets] = useLoad(listDataSets, []);
   const [started, start] = useWork<Evaluation>();
   const [chosenModel, setModel] = useState<string>();
@@ -31,13 +32,15 @@ export function StartForm() {
   const [threads, setThreads] = useState(0);
   const [limit, setLimit] = useState(0);
   const readable = sets.state === "ok" ? sets.value.filter((d) => d.error === undefined) : [];
+  const ticked = targets ?? (available.state === "ok" ? eachRuntime(available.value) : undefined);
+  const model = chosenModel ?? (models.state === "ok" ? evaluable(models.value).first : "");
   const set = chosenSet ?? readable[0]?.name ?? "";
 
   const submit = async () => {
     const query = {
       data_set: set,
-      ...(chosenModel ? { model: chosenModel } : {}),
-      ...(targets ? { targets } : {}),
+      ...(model ? { model } : {}),
+      ...(ticked ? { targets: ticked } : {}),
       ...(preprocess.length ? { preprocess } : {}),
       ...(threads > 0 ? { threads } : {}),
       ...(limit > 0 ? { limit } : {}),
@@ -65,21 +68,14 @@ export function StartForm() {
               <div class="controls">
                 <Choice label="Data set" value={set} options={all.map((d) => ({ value: d.name, text: about(d), disabled: d.error !== undefined }))} onChange={setSet} />
                 <Await load={models} what="models">
-                  {(list) => (
-                    <Choice
-                      label="Model"
-                      value={chosenModel ?? list.default ?? ""}
-                      options={list.models.filter((m) => m.state !== "failed" && m.name && !m.name.startsWith("random:")).map((m) => m.name)}
-                      onChange={setModel}
-                    />
-                  )}
+                  {(list) => <Choice label="Model" value={model} options={evaluable(list).names} onChange={setModel} />}
                 </Await>
                 <NumberField label="Threads (0: the server's)" value={threads} min={0} max={4096} onChange={setThreads} />
                 <NumberField label="Images at most (0: all)" value={limit} min={0} onChange={setLimit} />
               </div>
               <fieldset>
                 <legend>Targets, the first ticked is the one whose mistakes are shown</legend>
-                <TargetTicks chosen={targets} first="its mistakes" onChange={setTargets} />
+                <TargetTicks chosen={ticked} first="its mistakes" onChange={setTargets} />
               </fieldset>
               <fieldset>
                 <legend>Preprocessings beside the model's own</legend>
@@ -90,7 +86,7 @@ export function StartForm() {
                 ))}
               </fieldset>
               <p class="controls">
-                <button class="primary" disabled={started.state === "loading" || targets?.length === 0 || !set}>Start the evaluation</button>
+                <button class="primary" disabled={started.state === "loading" || ticked?.length === 0 || !set}>Start the evaluation</button>
                 <span class="soft">Requests are answered meanwhile, each behind an inference and a few decodings.</span>
               </p>
             </form>

@@ -12,6 +12,7 @@ import { useLoad, useWork } from "../../state/load";
 import { evaluationPath, getEvaluation, getReport } from "../../state/service";
 import { useStore } from "../../state/store";
 import { token } from "../../state/token";
+import { ending } from "./figures";
 import { Report } from "./Report";
 
 /** An evaluation as it goes, and its report when it is done. */
@@ -41,7 +42,7 @@ export function Watch({ id }: { id: string }) {
             {e.state === "running" && <Live evaluation={e} at={events.progress.at(-1) ?? e.progress} lost={events.lost} />}
             {e.state === "done" && <Done id={e.id} />}
             {e.state === "failed" && <Problem trouble={{ title: "The evaluation failed", ...(e.error ? { detail: e.error } : {}) }} />}
-            {(e.state === "cancelled" || e.state === "interrupted") && <p role="status">The evaluation was {e.state}; nothing of it is kept. <a href={href("accuracy")}>Start another</a></p>}
+            {(e.state === "failed" || e.state === "cancelled" || e.state === "interrupted") && <Ended evaluation={e} again={again} />}
           </>
         )}
       </Await>
@@ -65,6 +66,24 @@ function Live({ evaluation, at, lost }: { evaluation: Evaluation; at: JobProgres
         </button>
       </p>
       <Await load={cancelled} what="the answer">{() => <p role="status">It ends after the image in progress.</p>}</Await>
+    </>
+  );
+}
+
+/** One that ended before it was done: it can go on where something of it is kept. */
+function Ended({ evaluation: e, again }: { evaluation: Evaluation; again: () => void }) {
+  const [resumed, resume] = useWork<unknown>();
+  const mayResume = useStore(token) !== "";
+  const goOn = async () => {
+    if (await resume((signal) => answer<Evaluation>(client.POST("/evaluations/{id}/resume", { params: { path: { id: e.id } }, signal })))) again();
+  };
+  if (!e.progress) return <p role="status">{ending(e)} <a href={href("accuracy")}>Start another</a></p>;
+  return (
+    <>
+      <p role="status">{ending(e)}</p>
+      {!mayResume && <TokenField purpose="resume the evaluation" />}
+      <p><button type="button" class="primary" disabled={resumed.state === "loading"} onClick={() => void goOn()}>Resume the evaluation</button></p>
+      <Await load={resumed} what="the answer">{() => null}</Await>
     </>
   );
 }

@@ -1,7 +1,7 @@
 import { expect, test } from "vitest";
 
 import type { PreprocessReport } from "../../api/client";
-import { about, difference, dots, share, verdict } from "./figures";
+import { about, difference, dots, eachRuntime, ending, equalInputs, evaluable, ignored, share, verdict } from "./figures";
 
 const top1 = { count: 174, of: 200, share: 0.87, low: 0.8164, high: 0.9096 };
 const of = (value: number, low: number, high: number) => ({ gained: 1, lost: 1, value, low, high });
@@ -33,3 +33,33 @@ test.each([
   [{ name: "one", images: 1, classes: 1 }, "one: 1 image of 1 class"],
   [{ name: "gone", error: "no such file or directory" }, "gone: no such file or directory"],
 ])("a data set: %#", (d, text) => expect(about(d)).toBe(text));
+
+test("the reference has no share of inputs equal to its own", () => {
+  expect(equalInputs(report("reference"), true, 200)).toBe("is the reference");
+  expect(equalInputs(report("nearest"), false, 200)).toBe("0 of 200");
+});
+
+test.each([[1, "1 file was ignored: no image by its name"], [1200, "1,200 files were ignored: no images by their names"]])("files left out: %#", (n, text) => expect(ignored(n)).toBe(text));
+
+const target = (name: string, rest: object = {}) => ({ target: name, backend: name.split(":")[0] ?? "", available: true, default: false, ...rest });
+
+test("an evaluation begins with the default target and the other runtimes' defaults", () => {
+  const targets = [
+    target("onnx"), target("onnx:int8", { precision: "int8" }), target("purego", { default: true }), target("purego:int8", { precision: "int8" }),
+    target("tflite"), target("tflite:plain", { device: "plain" }), target("triton", { available: false }),
+  ];
+  expect(eachRuntime({ default: "purego", targets })).toEqual(["purego", "onnx", "tflite"]);
+});
+
+test.each([["birds", "birds"], [undefined, "demo"], ["random:xs", "demo"]])("the model at first where the default is %s", (name, first) => {
+  const models = ["demo", "birds", "random:xs"].map((n) => ({ name: n, state: "ready" as const, default: n === name, untrained: false }));
+  expect(evaluable({ ...(name ? { default: name } : {}), models })).toEqual({ names: ["demo", "birds"], first });
+});
+
+const plan = { model: "demo", data_set: "photos", targets: ["purego"], preprocess: ["reference"], threads: 1 };
+test.each([
+  ["cancelled" as const, { done: 40, total: 200 }, "The evaluation was cancelled after 40 of 200 images."],
+  ["failed" as const, { done: 0, total: 200 }, "The evaluation failed after 0 of 200 images."],
+  ["interrupted" as const, undefined, "The evaluation was interrupted; nothing of it is kept."],
+])("one that was %s", (state, progress, text) =>
+  expect(ending({ id: "one", created: "2026-03-01T12:00:00Z", state, plan, ...(progress ? { progress } : {}) })).toBe(text));

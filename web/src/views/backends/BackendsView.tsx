@@ -5,6 +5,7 @@ import { Table } from "../../parts/Table";
 import { useLoad } from "../../state/load";
 import { href } from "../../state/address";
 import { listModels, listTargets } from "../../state/service";
+import { workersText } from "./workers";
 
 /** Every target that this build knows: what can run here, and what cannot and why. */
 export function BackendsView() {
@@ -18,7 +19,7 @@ export function BackendsView() {
           return (
             <Table
               caption={`${targets.targets.filter((t) => t.available).length} of ${targets.targets.length} targets can run on this server now`}
-              columns={["target", "available", "why not, and what to do", "open with", "runs on"]}
+              columns={["target", "available", "why not, and what to do", "open with", "runs on", "worker processes"]}
               rows={targets.targets.map((t) => {
                 const sessions = open(t.target);
                 return {
@@ -29,6 +30,7 @@ export function BackendsView() {
                     <span class="long">{t.reason ?? ""}</span>,
                     sessions.map((s, i) => <>{i > 0 && ", "}<a href={href("models", [s.model])}>{s.model}</a></>),
                     sessions[0] ? [sessions[0].provider, sessions[0].library_version].filter(Boolean).join(", ") : "",
+                    t.workers ? workersText(t.workers) : "",
                   ],
                 };
               })}

@@ -8,12 +8,13 @@ import { Await } from "../../parts/Await";
 import { Tick } from "../../parts/Choice";
 import { RunPicker } from "../../parts/RunPicker";
 import { num, Table } from "../../parts/Table";
-import { type Bundle, type BundleSubject, getBundle } from "../../state/bundle";
+import { type BundleSubject, getBundle } from "../../state/bundle";
 import { digits } from "../../state/format";
 import { useLoad } from "../../state/load";
 import { type Route } from "../../state/address";
 import { setQuery } from "../../state/route";
-import { modelsOf, RunFacts } from "../scorecard/ScorecardView";
+import { type Group, groupsOf } from "../scorecard/groups";
+import { RunFacts } from "../scorecard/ScorecardView";
 
 /** The raw samples of a run: how they are distributed and how they went over time. */
 export function LatencyView({ route }: { route: Route }) {
@@ -32,7 +33,7 @@ function Latency({ run, log }: { run: Benchmark; log: boolean }) {
       <RunFacts run={run} />
       <Tick checked={log} onChange={(on) => setQuery({ x: on ? "" : "linear" })}>logarithmic times</Tick>
       <Await load={bundle} what="the raw samples">
-        {(b) => modelsOf(b.subjects).map((model) => <Charts key={model} bundle={b} model={model} log={log} />)}
+        {(b) => groupsOf(b.subjects, run.plan.peers).map((group) => <Charts key={group.title} group={group} log={log} />)}
       </Await>
     </>
   );
@@ -40,19 +41,20 @@ function Latency({ run, log }: { run: Benchmark; log: boolean }) {
 
 const samplesOf = (s: BundleSubject) => s.slices.flatMap((l) => l.samples_ms);
 
-function Charts({ bundle, model, log }: { bundle: Bundle; model: string; log: boolean }) {
+function Charts({ group, log }: { group: Group<BundleSubject>; log: boolean }) {
+  const { title, name } = group;
   const all = useMemo(() => {
-    const subjects = bundle.subjects.filter((s) => s.model === model && !s.error);
+    const subjects = group.subjects.filter((s) => !s.error);
     const sets = subjects.map(samplesOf);
     return { subjects, sets, sorted: sets.map((s) => [...s].sort((a, b) => a - b)), ecdf: ecdf(sets), histogram: histogram(sets), course: course(subjects) };
-  }, [bundle, model]);
+  }, [group.subjects]);
   const { subjects, sorted } = all;
   const outside = all.histogram.outside.reduce((a, b) => a + b, 0);
   return (
-    <section aria-label={model}>
-      <h2>{model}</h2>
+    <section aria-label={title}>
+      <h2 class="name">{title}</h2>
       <Plot
-        spec={{ caption: "Share of the queries that were answered within a time (ECDF)", x: { label: "ms", log }, y: { label: "% of the queries", range: [0, 100] }, lines: subjects.map((s, i) => ({ name: s.label, series: i, style: "step" })) }}
+        spec={{ caption: "Share of the queries that were answered within a time (ECDF)", x: { label: "ms", log }, y: { label: "% of the queries", range: [0, 100] }, lines: subjects.map((s, i) => ({ name: name(s), series: i, style: "step" })) }}
         data={all.ecdf}
       />
       <Plot
@@ -60,20 +62,20 @@ function Charts({ bundle, model, log }: { bundle: Bundle; model: string; log: bo
           caption: `Histogram of the times in bins of equal width${outside ? `; ${outside} longer times lie to the right of it` : ""}`,
           x: { label: "ms" },
           y: { label: "% of the queries" },
-          lines: subjects.map((s, i) => ({ name: s.label, series: i, style: "step" })),
+          lines: subjects.map((s, i) => ({ name: name(s), series: i, style: "step" })),
         }}
         data={all.histogram.data}
       />
       <Plot
-        spec={{ caption: "Median of each target's turn over the run: a slope is drift", x: { label: "s since the begin" }, y: { label: "ms" }, lines: subjects.map((s, i) => ({ name: s.label, series: i, style: "line", points: true })) }}
+        spec={{ caption: "Median of each target's turn over the run: a slope is drift", x: { label: "s since the begin" }, y: { label: "ms" }, lines: subjects.map((s, i) => ({ name: name(s), series: i, style: "line", points: true })) }}
         data={all.course}
       />
       <Table
-        caption={`${model}: percentiles of the raw samples in ms`}
+        caption={`${title}: percentiles of the raw samples in ms`}
         columns={["target", num("samples"), num("least"), num("p50"), num("p90"), num("p99"), num("p99.9"), num("most")]}
         rows={subjects.map((s, i) => {
           const v = sorted[i] ?? [];
-          return { key: s.label, cells: [s.label, v.length, ...[0, 0.5, 0.9, 0.99, 0.999, 1].map((q) => digits(quantile(v, q)))] };
+          return { key: name(s), cells: [name(s), v.length, ...[0, 0.5, 0.9, 0.99, 0.999, 1].map((q) => digits(quantile(v, q)))] };
         })}
       />
     </section>

@@ -121,10 +121,10 @@ function OneModel({ name }: { name: string }) {
             {m.sessions && m.sessions.length > 0 && (
               <Table
                 caption="Open sessions: what truly runs where"
-                columns={["target", num("threads"), "provider", "nodes on it", "library", num("weights"), num("activations of a run")]}
+                columns={["target", num("threads"), "provider", "nodes on it", "library", num("weights"), num("activations of a run"), num("worker process")]}
                 rows={m.sessions.map((s) => ({
                   key: s.target,
-                  cells: [s.target, s.threads, s.provider ?? "", s.nodes === undefined ? "" : `${s.delegated_nodes ?? 0} of ${s.nodes}`, s.library_version ?? "none", s.weight_bytes ? bytes(s.weight_bytes) : "", s.arena_bytes ? bytes(s.arena_bytes) : ""],
+                  cells: [s.target, s.threads, s.provider ?? "", s.nodes === undefined ? "" : `${s.delegated_nodes ?? 0} of ${s.nodes}`, s.library_version ?? "none", s.weight_bytes ? bytes(s.weight_bytes) : "", s.arena_bytes ? bytes(s.arena_bytes) : "", s.worker_pid ?? ""],
                 }))}
               />
             )}

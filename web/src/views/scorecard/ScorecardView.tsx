@@ -8,6 +8,7 @@ import { bytes, digits, interval, percent, when } from "../../state/format";
 import { href, type Route } from "../../state/address";
 import { quotient } from "../history/runs";
 import { mainFigure } from "./figure";
+import { type Group, groupsOf } from "./groups";
 
 /** Targets by figures, with the ratio to the best. */
 export function ScorecardView({ route }: { route: Route }) {
@@ -21,15 +22,12 @@ export function Scorecard({ run }: { run: Benchmark }) {
     <>
       <RunFacts run={run} />
       {!summary.valid && <p class="problem">This run breaks a rule, so nothing in it is ranked; below stands which.</p>}
-      {modelsOf(summary.subjects).map((model) => <ModelCard key={model} run={run} model={model} subjects={summary.subjects.filter((s) => s.model === model)} />)}
+      {groupsOf(summary.subjects, run.plan.peers).map((group) => <Card key={group.title} run={run} group={group} />)}
       <h2>Rules</h2>
       <Findings findings={summary.findings} />
     </>
   );
 }
-
-/** The models of a run, other programs' among them, in their order. */
-export const modelsOf = (subjects: { model: string }[]): string[] => [...new Set(subjects.map((s) => s.model))];
 
 export function RunFacts({ run }: { run: Benchmark }) {
   const { plan } = run;
@@ -49,28 +47,27 @@ export function RunFacts({ run }: { run: Benchmark }) {
   );
 }
 
-function ModelCard({ run, model, subjects }: { run: Benchmark; model: string; subjects: BenchmarkSubject[] }) {
+function Card({ run, group: { title, model, subjects, reference, name } }: { run: Benchmark; group: Group<BenchmarkSubject> }) {
   const figure = mainFigure(run.plan.scenario);
   const best = bestOf(subjects, figure);
   const measured = subjects.filter((s) => !s.error);
-  const reference = subjects[0]?.label;
   return (
-    <section aria-label={model}>
-      <h2><a href={href("models", [model])}>{model}</a></h2>
-      <DotPlot caption={`${figure.name} of each target with its 95 % interval; hollow where it does not count`} unit={figure.unit} dots={subjects.map((s) => ({ name: s.label, value: s.error ? undefined : figure.of(s), invalid: !s.valid }))} zero />
+    <section aria-label={title}>
+      <h2 class="name">{model ? <a href={href("models", [model])}>{model}</a> : title}</h2>
+      <DotPlot caption={`${figure.name} of each target with its 95 % interval; hollow where it does not count`} unit={figure.unit} dots={subjects.map((s) => ({ name: name(s), value: s.error ? undefined : figure.of(s), invalid: !s.valid }))} zero />
       {measured.length > 1 && run.plan.scenario !== "server" && (
-        <DotPlot caption={`Time over that of ${reference} in the same block: the median of the blocks' ratios with its 95 % interval`} unit="ratio" dots={subjects.map((s) => ({ name: s.label, value: s.error || s.ratio.value === 0 ? undefined : s.ratio, invalid: !s.valid }))} mark={1} />
+        <DotPlot caption={`Time over that of ${reference} in the same block: the median of the blocks' ratios with its 95 % interval`} unit="ratio" dots={subjects.map((s) => ({ name: name(s), value: s.error || s.ratio.value === 0 ? undefined : s.ratio, invalid: !s.valid }))} mark={1} />
       )}
       <Table
-        caption={`${model}: figures with 95 % intervals in brackets, where there are any`}
-        columns={["target", num("rank"), num("p50, ms"), num("p90, ms"), num("p99, ms"), { name: `ratio to ${reference ?? "the first"}`, number: true }, { name: `${figure.name} to the best`, number: true }, num("images/s"), num("GFLOP/s"), num("of the peak"), num("memory"), num("samples")]}
+        caption={`${title}: figures with 95 % intervals in brackets, where there are any`}
+        columns={["target", num("rank"), num("p50, ms"), num("p90, ms"), num("p99, ms"), { name: `ratio to ${reference}`, number: true }, { name: `${figure.name} to the best`, number: true }, num("images/s"), num("GFLOP/s"), num("of the peak"), num("memory"), num("samples")]}
         rows={subjects.map((s, i) => ({
-          key: s.label,
+          key: name(s),
           class: s.valid ? undefined : "invalid",
           cells: s.error
-            ? [<><Marker i={i} /> {s.label}</>, "", <span class="bad">could not run: {s.error}</span>]
+            ? [<><Marker i={i} /> {name(s)}</>, "", <span class="bad">could not run: {s.error}</span>]
             : [
-                <><Marker i={i} /> {s.label}</>,
+                <><Marker i={i} /> {name(s)}</>,
                 s.rank ?? "not ranked",
                 interval(s.p50_ms),
                 interval(s.p90_ms),
