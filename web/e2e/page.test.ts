@@ -286,6 +286,35 @@ test("this device: both runtimes agree with purego; the measurement is kept as t
   await clean();
 });
 
+test("another program's model stands in one chart and one table with the service's own", async () => {
+  const real = await measured();
+  const run = (await (await fetch(`${service.url}/benchmarks/${real.id}`)).json()) as { plan: { peers?: string[] }; summary: { subjects: { model: string; label: string }[] } };
+  run.plan.peers = ["timm"];
+  for (const s of run.summary.subjects.slice(1)) [s.model, s.label] = ["timm", "onnx"];
+  const { page, clean } = await open(browser, service.url);
+  await page.route(`**/benchmarks/${real.id}`, (route) => route.fulfill({ json: run }));
+  await page.goto(`${service.url}/#/scorecard/${real.id}`);
+  const card = page.getByRole("region", { name: "demo beside timm", exact: true });
+  await card.waitFor();
+  expect(await page.locator("h2 a").count()).toBe(0);
+  expect(await card.getByRole("table").count()).toBe(1);
+  for (const name of ["demo on purego", "timm on onnx"]) await card.getByRole("rowheader", { name }).waitFor();
+  expect(await card.getByRole("img").first().getAttribute("aria-label")).toMatch(/demo on purego: .*timm on onnx: /);
+  await accessible(page);
+  await clean();
+});
+
+test("the worker processes of a target", async () => {
+  const { page, clean } = await open(browser, service.url);
+  const list = (await (await fetch(`${service.url}/backends`)).json()) as { targets: { target: string; workers?: object }[] };
+  for (const t of list.targets) if (t.target === "onnx") t.workers = { running: 0, restarting: 1, restarts: 3, restart_in_ms: 1500 };
+  await page.route("**/backends", (route) => route.fulfill({ json: list }));
+  await page.goto(`${service.url}/#/backends`);
+  await page.getByRole("row").filter({ hasText: "0 running, 1 restarting in 2 s, 3 restarts" }).waitFor();
+  await accessible(page);
+  await clean();
+});
+
 test("upload a checkpoint, compare, export, remove", async () => {
   const { page, clean } = await open(browser, service.url);
   await withToken(page);

@@ -10,7 +10,7 @@ import { Choice } from "./Choice";
 
 /** One line that tells a run from others. */
 export const runName = (r: Benchmark) =>
-  `${when(r.created)} · ${r.plan.models.join(", ")} · ${r.plan.scenario}${r.plan.rate ? ` at ${r.plan.rate}/s` : ""} · ${r.plan.targets.length} ${r.plan.targets.length === 1 ? "target" : "targets"}${r.origin === "browser" ? " · measured by a browser" : ""}`;
+  `${when(r.created)} · ${r.plan.models.join(", ")}${r.plan.peers?.length ? ` beside ${r.plan.peers.join(", ")}` : ""} · ${r.plan.scenario}${r.plan.rate ? ` at ${r.plan.rate}/s` : ""} · ${r.plan.targets.length} ${r.plan.targets.length === 1 ? "target" : "targets"}${r.origin === "browser" ? " · measured by a browser" : ""}`;
 
 /** Says that a browser measured a run, wherever its figures stand. */
 export function Origin({ run }: { run: Benchmark }) {
