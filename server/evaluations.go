@@ -81,7 +81,7 @@ func (h handlers) StartEvaluation(ctx context.Context, req api.StartEvaluationRe
 	if err != nil {
 		return nil, err
 	}
-	id, err := h.startEvaluation(plan, m, set, func() (*evaluationJob, error) { return h.jobs.evaluations.Begin(bench.OriginAPI, plan) })
+	id, err := h.startEvaluation(plan, m, set, 0, func() (*evaluationJob, error) { return h.jobs.evaluations.Begin(bench.OriginAPI, plan) })
 	if err != nil {
 		return nil, err
 	}
@@ -111,7 +111,8 @@ func (h handlers) ResumeEvaluation(ctx context.Context, req api.ResumeEvaluation
 	if err != nil {
 		return nil, err
 	}
-	if _, err := h.startEvaluation(plan, m, set, func() (*evaluationJob, error) { return h.jobs.evaluations.Resume(ctx, r.ID) }); err != nil {
+	kept, _ := h.jobs.journals.images(r.ID)
+	if _, err := h.startEvaluation(plan, m, set, kept, func() (*evaluationJob, error) { return h.jobs.evaluations.Resume(ctx, r.ID) }); err != nil {
 		return nil, err
 	}
 	if r, err = h.jobs.evaluations.Get(ctx, r.ID); err != nil {
@@ -198,14 +199,14 @@ func (h handlers) evaluationPlan(ctx context.Context, p api.StartEvaluationParam
 }
 
 // startEvaluation takes the machine by begin and evaluates in the background,
-// from where the evaluation's journal ends. The model runs in sessions of its
+// from where the evaluation's journal ends, which holds kept images. The model runs in sessions of its
 // own, since threads may be others than those that serve.
-func (h handlers) startEvaluation(plan evaluationPlan, m *model.Model, set eval.Set, begin func() (*evaluationJob, error)) (id string, err error) {
+func (h handlers) startEvaluation(plan evaluationPlan, m *model.Model, set eval.Set, kept int, begin func() (*evaluationJob, error)) (id string, err error) {
 	var job *evaluationJob
 	var report *eval.Report
 	set.Data = "/" + plan.DataSet // for its journal, whatever the current folder is
 	return h.jobs.start(task{
-		total: len(set.Images),
+		done: kept, total: len(set.Images),
 		begin: func() (id string, err error) {
 			if job, err = begin(); err != nil {
 				return "", err

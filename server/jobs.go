@@ -85,7 +85,7 @@ func (l *longJobs) close() {
 
 // task is a long job as its kind sees it.
 type task struct {
-	total int // steps
+	done, total int // steps; done are those of an earlier start
 	// begin takes the machine and returns the job's id.
 	begin func() (id string, err error)
 	// work does the job in the background until its context ends.
@@ -105,7 +105,7 @@ func (l *longJobs) start(t task) (id string, err error) {
 		return "", err
 	}
 	ctx, cancel := context.WithCancelCause(context.Background())
-	j := &longJob{id: id, cancel: cancel, done: api.JobProgress{Total: t.total}, changed: make(chan struct{})}
+	j := &longJob{id: id, cancel: cancel, done: api.JobProgress{Done: t.done, Total: t.total}, changed: make(chan struct{})}
 	l.current = j
 	l.work.Go(func() {
 		defer cancel(nil)
