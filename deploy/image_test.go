@@ -321,8 +321,10 @@ func (im *image) container(b built) *container {
 		im.t.Log("without the right to mount: nothing shows that the image is complete, or that its root may be read-only")
 		return c
 	}
-	if err := os.MkdirAll(filepath.Join(b.root, "proc"), 0o755); err != nil { // as engines have it
-		im.t.Fatal(err)
+	for _, folder := range []string{"proc", "dev"} { // as engines have them
+		if err := os.MkdirAll(filepath.Join(b.root, folder), 0o755); err != nil {
+			im.t.Fatal(err)
+		}
 	}
 	if stage, _ := im.stage(filepath.Base(b.root)); stage.BaseName != "scratch" {
 		im.copyLibraries(b.root)
@@ -368,6 +370,11 @@ root=$1; shift
 mount --bind "$root" "$root"
 mount --bind "$root/data" "$root/data"
 mount --bind /proc "$root/proc"
+mount -t tmpfs -o mode=755 tmpfs "$root/dev"
+for device in null zero urandom; do
+	: >"$root/dev/$device"
+	mount --bind "/dev/$device" "$root/dev/$device"
+done
 mount -o remount,bind,ro "$root"
 exec chroot --userspec=65534:65534 "$root" "$@"`
 
