@@ -13,7 +13,7 @@ TAGS = -tags tflite
 FORWARD_ARCHIVE = $(FORWARD)/libtensorflowlite_c.a
 endif
 
-.PHONY: help run build runtimes test soak training-test check web generate fuzz bench snapshot vuln sbom clean
+.PHONY: help run build runtimes test test-all soak training-test check web generate fuzz bench snapshot vuln sbom clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -35,6 +35,9 @@ $(FORWARD)/libtensorflowlite_c.a: $(wildcard backend/tflite/forward/*)
 
 test: $(FORWARD_ARCHIVE) ## run every tier of tests that this machine can run
 	NATIVE='$(NATIVE)' TAGS='$(TAGS)' test/run.sh
+
+test-all: ## make test, and releases and the Beam pipeline, which take minutes to compile
+	EDGEVIT_ALL=1 $(MAKE) test
 
 TRAINING_VENV = $(CURDIR)/.venv/training
 
