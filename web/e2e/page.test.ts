@@ -269,7 +269,8 @@ test("this device: both runtimes agree with purego; the measurement is kept as t
     expect(await row.innerText(), runner).toMatch(/agrees\s+cat/);
   }
   await accessible(page);
-  expect(await page.getByText(/differs from the server's by at most/).innerText()).toMatch(/at most [0-4](\.\d+)? of 255/);
+  // Chromium's decoder is libjpeg-turbo, which the server's gives the pixels of.
+  await page.getByText(/^The input that this browser makes .* is the server's\.$/).waitFor();
 
   await page.getByLabel("ort-web:threads").uncheck();
   await page.getByLabel("litert-web:threads").uncheck();
