@@ -3,6 +3,7 @@ package server
 import (
 	"context"
 	"fmt"
+	"runtime"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -170,6 +171,9 @@ func (a *admission) enter(ctx context.Context, l *lane, threads int) (release fu
 		// The tokens came at the same moment: who takes them finds that the
 		// context has ended.
 	}
+	// Whoever was let in by the one before would take the core over from it, run
+	// after run, and requests that come in meanwhile would not be looked at.
+	runtime.Gosched()
 	begin := time.Now()
 	var once sync.Once
 	return func() { once.Do(func() { a.giveBack(l, t, time.Since(begin)) }) }, nil
