@@ -94,7 +94,7 @@ func TestChildProbe(t *testing.T) {
 // A library that cannot be used gives a reason that says why, and no crash.
 func TestUnusableLibraries(t *testing.T) {
 	if _, err := os.Stat("/proc/self/exe"); err != nil {
-		t.Skip("reads /proc")
+		t.Skip("this system has no /proc, where the program finds its own file")
 	}
 	program, err := os.ReadFile("/proc/self/exe") // an ELF file at hand
 	if err != nil {

@@ -124,7 +124,7 @@ func cpuProfile(t *testing.T, f func() error) []byte {
 	t.Helper()
 	var file bytes.Buffer
 	if err := pprof.StartCPUProfile(&file); err != nil {
-		t.Skip("another CPU profile is being taken:", err)
+		t.Skip("a process takes one CPU profile at a time, and go test -cpuprofile takes it:", err)
 	}
 	for begin := time.Now(); time.Since(begin) < 500*time.Millisecond; {
 		if err := f(); err != nil {

@@ -482,7 +482,7 @@ func TestNothingLeaks(t *testing.T) {
 	files := func() int {
 		names, err := os.ReadDir("/proc/self/fd")
 		if err != nil {
-			t.Skip("the system does not tell open files by /proc")
+			t.Skip("this system has no /proc, which tells the open files")
 		}
 		return len(names)
 	}

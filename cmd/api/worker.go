@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -31,22 +32,21 @@ func (c *workerCmd) Run() error {
 // nativeRuntimes are the backends that call a native library, which may crash.
 var nativeRuntimes = []string{"onnx", "tflite"}
 
-// isolated returns the backends to serve: those of all, native ones in worker
-// processes as --isolate says, and those of --backend.
+// isolated returns the backends to serve: those of all, with --isolate native
+// ones in worker processes, and those of --backend.
 func (c *serveCmd) isolated(ctx context.Context, log *zap.Logger, all *backend.Registry) (*backend.Registry, error) {
 	config := worker.Config{Log: func(line string) { log.Warn(line) }}
-	isolate := c.Isolate == "on" || c.Isolate == "auto" && worker.Supported()
-	if isolate && !worker.Supported() {
-		return nil, fmt.Errorf("--isolate=on: worker processes need Linux or macOS")
+	if c.Isolate && !worker.Supported() {
+		return nil, errors.New("--isolate: worker processes need Linux or macOS")
 	}
 	self, err := worker.Self()
-	if err != nil && isolate {
+	if err != nil && c.Isolate {
 		return nil, err
 	}
 	var r backend.Registry
 	for _, name := range all.Names() {
 		b := all.Backend(name)
-		if isolate && slices.Contains(nativeRuntimes, name) {
+		if c.Isolate && slices.Contains(nativeRuntimes, name) {
 			own := config
 			own.Command = []string{self, "worker", name}
 			own.Env = []string{"EDGEVIT_RUNTIMES=" + backend.Runtimes()}

@@ -34,28 +34,27 @@ func TestMain(m *testing.M) {
 	}
 }
 
-// TestIsolated: native runtimes are in worker processes unless that is off, the
-// pure-Go engine is not, and an executable's backend is what it is called.
+// TestIsolated: native runtimes are in worker processes where that is asked for,
+// the pure-Go engine is not, and an executable's backend is what it is called.
 func TestIsolated(t *testing.T) {
 	for _, row := range []struct {
-		isolate string
+		isolate bool
 		theirs  map[string]string
 		workers []string
 		err     string
 	}{
-		{"auto", nil, []string{"onnx", "tflite"}, ""},
-		{"on", nil, []string{"onnx", "tflite"}, ""},
-		{"off", nil, nil, ""},
-		{"off", map[string]string{"theirs": os.Args[0]}, []string{"theirs"}, ""},
-		{"off", map[string]string{"purego": os.Args[0]}, nil, "a backend of that name"},
-		{"off", map[string]string{"Two:parts": os.Args[0]}, nil, "a name is"},
-		{"off", map[string]string{"theirs": "/nowhere/backend"}, nil, "no such file"},
-		{"off", map[string]string{"theirs": "/bin/true"}, nil, "is it a backend?"},
+		{true, nil, []string{"onnx", "tflite"}, ""},
+		{false, nil, nil, ""},
+		{false, map[string]string{"theirs": os.Args[0]}, []string{"theirs"}, ""},
+		{false, map[string]string{"purego": os.Args[0]}, nil, "a backend of that name"},
+		{false, map[string]string{"Two:parts": os.Args[0]}, nil, "a name is"},
+		{false, map[string]string{"theirs": "/nowhere/backend"}, nil, "no such file"},
+		{false, map[string]string{"theirs": "/bin/true"}, nil, "is it a backend?"},
 	} {
 		r, err := (&serveCmd{Isolate: row.isolate, Backend: row.theirs}).isolated(t.Context(), zap.NewNop(), &backend.Default)
 		if row.err != "" || err != nil {
 			if err == nil || row.err == "" || !strings.Contains(err.Error(), row.err) {
-				t.Errorf("%s %v: error %v, want %q", row.isolate, row.theirs, err, row.err)
+				t.Errorf("isolate %v, %v: error %v, want %q", row.isolate, row.theirs, err, row.err)
 			}
 			continue
 		}
@@ -66,7 +65,7 @@ func TestIsolated(t *testing.T) {
 			}
 		}
 		if !slices.Equal(workers, row.workers) {
-			t.Errorf("%s %v: in workers are %v, want %v", row.isolate, row.theirs, workers, row.workers)
+			t.Errorf("isolate %v, %v: in workers are %v, want %v", row.isolate, row.theirs, workers, row.workers)
 		}
 	}
 }
@@ -74,7 +73,7 @@ func TestIsolated(t *testing.T) {
 // TestWorkerCommand: serve's own workers say of a runtime what this process
 // does, run where it is there, and come back after they are killed.
 func TestWorkerCommand(t *testing.T) {
-	r, err := (&serveCmd{Isolate: "on"}).isolated(t.Context(), zap.NewNop(), &backend.Default)
+	r, err := (&serveCmd{Isolate: true}).isolated(t.Context(), zap.NewNop(), &backend.Default)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -53,7 +53,7 @@ func soak(ctx context.Context, t *trial) error {
 	if err != nil {
 		return err
 	}
-	v, err := t.start(ctx, setup{folder: dir, core: -1, args: []string{"--default-model", "random:xxs", "--deadline", "10s"}})
+	v, err := t.start(ctx, setup{folder: dir, core: -1, args: []string{"--default-model", "random:xxs", "--deadline", "10s", "--isolate"}})
 	if err != nil {
 		return err
 	}
