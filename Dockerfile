@@ -11,7 +11,7 @@ WORKDIR /src
 COPY go.mod go.sum ./
 RUN go mod download
 COPY . .
-RUN tools/release/gather.sh /gathered && mkdir -p /data/models
+RUN mkdir -p /data/models
 
 FROM source AS static
 ARG VERSION=container
@@ -31,7 +31,6 @@ RUN EDGEVIT_REQUIRE=all ./install.sh && mv "/fetch/.runtimes/$(go env GOOS)-$(go
 
 FROM scratch AS purego
 COPY --from=source /etc/ssl/certs/ca-certificates.crt /etc/ssl/certs/ca-certificates.crt
-COPY --from=source /gathered/licenses /licenses
 COPY LICENSE NOTICE THIRD_PARTY.md /licenses/
 COPY --from=source --chown=65534:65534 /data /data
 COPY --from=static /static/api /api
@@ -45,7 +44,6 @@ CMD ["serve"]
 # The C and C++ libraries that the runtimes need, of the release that they were
 # built beside, and no shell.
 FROM gcr.io/distroless/cc-debian13:nonroot AS full
-COPY --from=source /gathered/licenses /licenses
 COPY LICENSE NOTICE THIRD_PARTY.md /licenses/
 COPY --from=source --chown=65534:65534 /data /data
 COPY --from=runtimes /libraries /runtimes

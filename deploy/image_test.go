@@ -61,7 +61,7 @@ func TestImages(t *testing.T) {
 			if c := stage.config; c.user != "65534:65534" || len(c.test) == 0 || !slices.Equal(c.cmd, []string{"serve"}) {
 				t.Errorf("config %+v", c)
 			}
-			for _, file := range []string{"LICENSE", "NOTICE", "go"} {
+			for _, file := range []string{"LICENSE", "NOTICE", "THIRD_PARTY.md"} {
 				if _, err := os.Stat(filepath.Join(stage.root, "licenses", file)); err != nil {
 					t.Error(err)
 				}
@@ -288,7 +288,7 @@ func (im *image) runStep(c *instructions.RunCommand, root, workdir string, env [
 		return
 	}
 	var pairs []string
-	for _, folder := range []string{"/src", "/data", "/gathered", "/static", "/native", "/fetch", "/libraries"} {
+	for _, folder := range []string{"/src", "/data", "/static", "/native", "/fetch", "/libraries"} {
 		for _, before := range []string{" ", `"`} {
 			pairs = append(pairs, before+folder, before+root+folder)
 		}

@@ -25,7 +25,7 @@ first=$(cat "$sums")
 
 for platform in linux_amd64 linux_arm64 darwin_amd64 darwin_arm64; do
 	list=$(tar -tzf "$release"/edgevit_*_purego_$platform.tar.gz)
-	for file in api LICENSE NOTICE completions/api.bash completions/api.zsh completions/api.fish licenses/go; do
+	for file in api LICENSE NOTICE THIRD_PARTY.md completions/api.bash completions/api.zsh completions/api.fish; do
 		grep -q "/$file\$" <<<"$list" || fail "the archive for $platform lacks $file"
 	done
 done
