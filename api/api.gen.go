@@ -247,7 +247,7 @@ type BenchmarkSubject struct {
 	// Gflops GFLOP/s at p50, 2 operations a multiply-add; 0 in the `server` scenario.
 	Gflops float64 `json:"gflops"`
 
-	// PeakShare Share of the probe's peak.
+	// PeakShare Share of the probe's peak; absent where the target does not compute in float32 on the processor.
 	PeakShare *float64 `json:"peak_share,omitempty"`
 
 	// BoundMet p99 is at most `bound_ms`.

@@ -106,12 +106,12 @@ func TestBrowsersBundle(t *testing.T) {
 	}
 }
 
-func TestOnCPU(t *testing.T) {
+func TestProbed(t *testing.T) {
 	for target, want := range map[string]bool{
-		"purego": true, "purego:int8": true, "ort-web:threads": true, "tflite:plain": true,
+		"purego": true, "purego:int8": false, "purego:bf16": false, "ort-web:threads": true, "tflite:plain": true,
 		"onnx:webgpu": false, "ort-web:webgpu:fp16": false, "onnx:cuda": false, "tflite:gpu": false, "tflite-web:webnn-gpu": false,
 	} {
-		if onCPU(target) != want {
+		if probed(target) != want {
 			t.Errorf("%s: %v, want %v", target, !want, want)
 		}
 	}

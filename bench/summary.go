@@ -173,15 +173,16 @@ func (t *SubjectSummary) share(b *Bundle, s *Summary, subject *Subject, macs int
 	if b.Plan.Threads > 1 {
 		peak = s.PeakAllCores
 	}
-	if b.Origin == OriginAPI && onCPU(subject.Target) && peak > 0 {
+	if b.Origin == OriginAPI && probed(subject.Target) && peak > 0 {
 		t.Share = t.GFLOPS / peak
 	}
 }
 
-// onCPU says whether a target computes on the processor.
-func onCPU(target string) bool {
-	for _, device := range strings.Split(target, ":")[1:] {
-		if strings.Contains(device, "gpu") || device == "cuda" {
+// probed says whether a target computes what the probe measures the peak of:
+// float32 on the processor.
+func probed(target string) bool {
+	for _, part := range strings.Split(target, ":")[1:] {
+		if strings.Contains(part, "gpu") || slices.Contains([]string{"cuda", "int8", "bf16", "fp16"}, part) {
 			return false
 		}
 	}

@@ -61,13 +61,16 @@ func TestValidity(t *testing.T) {
 func TestFigures(t *testing.T) {
 	// 2 ms and 4 ms a query of 10⁹ multiply-adds on a core of 100 GFLOP/s.
 	at := func(s, _ int) float64 { return 2 + 2*float64(s) }
-	b := synthetic([]string{"a", "b", "c:webgpu"}, 10, 40, at)
+	b := synthetic([]string{"a", "b", "c:webgpu", "d:int8"}, 10, 40, at)
 	s := b.Summary.Subjects
 	if s[0].GFLOPS != 1000 || s[0].Share != 10 || s[1].GFLOPS != 500 || s[1].Share != 5 {
 		t.Errorf("%+v\n%+v\nwant 1000 and 500 GFLOP/s, 10 and 5 times the peak", s[0], s[1])
 	}
 	if s[2].Share != 0 {
 		t.Errorf("a GPU has the share %v of the processor's peak", s[2].Share)
+	}
+	if s[3].Share != 0 || s[3].GFLOPS == 0 {
+		t.Errorf("int8 has the share %v of the peak of float32, and %v GFLOP/s", s[3].Share, s[3].GFLOPS)
 	}
 	if s[0].Throughput.Value != 500 || s[1].Ratio != (Interval{2, 2, 2}) || s[1].P99 != (Interval{4, 4, 4}) {
 		t.Errorf("throughput %v, ratio %v, p99 %v; want 500, 2, 4", s[0].Throughput, s[1].Ratio, s[1].P99)

@@ -73,7 +73,7 @@ func printProfile(s std, o bench.Profile, asJSON bool) error {
 	if asJSON {
 		return writeJSON(s.out, o)
 	}
-	fmt.Fprintf(s.out, "%s on %s, %d threads, medians of %d runs; peak %.1f GFLOP/s (%s)\n\n", o.Model, o.Target, o.Threads, o.Runs, o.PeakGFLOPS, o.Peak)
+	fmt.Fprintf(s.out, "%s on %s, %d threads, medians of %d runs; float32 peak of one core %.1f GFLOP/s (%s)\n\n", o.Model, o.Target, o.Threads, o.Runs, o.PeakGFLOPS, o.Peak)
 	t := newTable(s.out)
 	t.row("ms", "share", "GFLOP/s", "of peak", "nodes")
 	for _, p := range o.Steps {

@@ -1003,7 +1003,7 @@ export interface components {
             gflops: number;
             /**
              * Format: double
-             * @description Share of the probe's peak.
+             * @description Share of the probe's peak; absent where the target does not compute in float32 on the processor.
              */
             peak_share?: number;
             /** @description p99 is at most `bound_ms`. */
