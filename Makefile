@@ -25,7 +25,9 @@ build: $(FORWARD_ARCHIVE) ## build bin/api
 ifeq ($(FORWARD_ARCHIVE),)
 	@echo "no cgo or no C compiler: purego only; install gcc for the onnx and tflite backends"
 endif
-	$(NATIVE) go build -trimpath $(TAGS) -ldflags "-X main.version=$(VERSION)" -o bin/api ./cmd/api
+	@# Without a build id, which the flags of cgo go into, folders and all, the same
+	@# sources give the same bytes.
+	$(NATIVE) go build -trimpath $(TAGS) -ldflags "-buildid= -X main.version=$(VERSION)" -o bin/api ./cmd/api
 
 runtimes: ## fetch the runtimes of onnx, tflite and browsers into .runtimes
 	@runtimes/install.sh
@@ -61,7 +63,8 @@ generate: ## write the generated files again
 fuzz: ## run every fuzz target for FUZZTIME each (default 60s)
 	test/fuzz.sh
 
-bench: ## time the pure-Go engine and its kernels
+bench: build ## time every target on random:xxs, xs and s, then the pure-Go engine and its kernels
+	bin/api bench --models random:xxs,random:xs,random:s --threads 1
 	go test -run '^$$' -bench . ./backend/purego/...
 
 snapshot: ## build the archives of a release into .build/release, and look at them
