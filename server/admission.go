@@ -25,8 +25,6 @@ type admission struct {
 	maxWait time.Duration // longest that one may be expected to wait
 
 	taken atomic.Int64 // how often there were tokens for something else than what the measured lane is for
-	// refused counts what was turned away, by reason.
-	refusedCount, refusedWait atomic.Int64
 
 	mu       sync.Mutex
 	free     int
@@ -84,7 +82,6 @@ func (a *admission) check(ctx context.Context, l *lane) error {
 func (a *admission) room(ctx context.Context, l *lane) error {
 	wait, run := a.expect(l)
 	if len(l.waiting) >= a.queue {
-		a.refusedCount.Add(1)
 		return &overload{fmt.Sprintf("%d for %s", len(l.waiting), l.name), wait}
 	}
 	if a.waiting == 0 {
@@ -95,7 +92,6 @@ func (a *admission) room(ctx context.Context, l *lane) error {
 		longest, whose = max(time.Until(end)-run, 0), "the request's deadline leaves"
 	}
 	if wait > longest {
-		a.refusedWait.Add(1)
 		return &overload{fmt.Sprintf("%s would begin in about %v, and %v is the longest that %s",
 			l.name, wait.Round(time.Millisecond), longest.Round(time.Millisecond), whose), wait}
 	}
@@ -175,8 +171,7 @@ func (a *admission) enter(ctx context.Context, l *lane, threads int) (release fu
 	// after run, and requests that come in meanwhile would not be looked at.
 	runtime.Gosched()
 	begin := time.Now()
-	var once sync.Once
-	return func() { once.Do(func() { a.giveBack(l, t, time.Since(begin)) }) }, nil
+	return func() { a.giveBack(l, t, time.Since(begin)) }, nil
 }
 
 // leave takes a ticket out of its lane, unless it has been granted.
