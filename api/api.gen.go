@@ -247,7 +247,7 @@ type BenchmarkSubject struct {
 	// Gflops GFLOP/s at p50, 2 operations a multiply-add; 0 in the `server` scenario.
 	Gflops float64 `json:"gflops"`
 
-	// PeakShare Share of the probe's peak; absent where the target does not compute in float32 on the processor.
+	// PeakShare Share of the peak in the precision of the target's products; absent where it has none, as on a GPU.
 	PeakShare *float64 `json:"peak_share,omitempty"`
 
 	// BoundMet p99 is at most `bound_ms`.
@@ -277,14 +277,8 @@ type BenchmarkSummary struct {
 	// Findings Rules that are broken and things to know.
 	Findings []Finding `json:"findings"`
 
-	// PeakOneCore GFLOP/s of one core, by probe.
-	PeakOneCore float64 `json:"peak_one_core"`
-
-	// PeakAllCores GFLOP/s of `peak_cores` cores at once.
-	PeakAllCores float64 `json:"peak_all_cores"`
-
-	// PeakCores As many as a query has threads, but no more than there are.
-	PeakCores int `json:"peak_cores"`
+	// Peaks What the processor reaches in each precision that was probed, fp32 first.
+	Peaks []Peak `json:"peaks"`
 }
 
 // Classification The answer for one image.
@@ -848,6 +842,24 @@ type PairReport struct {
 	Difference Difference `json:"difference"`
 }
 
+// Peak What the processor reaches in multiply-adds of a precision, by probe, in 10⁹ operations a second.
+type Peak struct {
+	// Precision `fp32`, `int8` or `bf16`; empty where there are no instructions for it.
+	Precision string `json:"precision"`
+
+	// Instructions What the probe used.
+	Instructions string `json:"instructions"`
+
+	// OneCore On one core.
+	OneCore float64 `json:"one_core"`
+
+	// Cores As many as a query has threads, but no more than there are.
+	Cores int `json:"cores"`
+
+	// AllCores On `cores` cores at once.
+	AllCores float64 `json:"all_cores"`
+}
+
 // PerStage One value for each of the four stages.
 type PerStage = []int
 
@@ -960,14 +972,17 @@ type Profile struct {
 	// Gflops 10⁹ operations a second, two a multiply-add.
 	Gflops float64 `json:"gflops"`
 
-	// PeakGflops The same of the probe on one core.
-	PeakGflops float64 `json:"peak_gflops"`
+	// Provider The set of kernels that ran, as `EDGEVIT_KERNELS` may force one.
+	Provider string `json:"provider"`
 
-	// Peak The instructions that the probe used.
-	Peak string `json:"peak"`
+	// Peak What the processor reaches in multiply-adds of a precision, by probe, in 10⁹ operations a second.
+	Peak Peak `json:"peak"`
 
 	// Steps The steps of a run in their order.
 	Steps []ProfileStep `json:"steps"`
+
+	// Findings What disturbed the runs.
+	Findings []Finding `json:"findings"`
 }
 
 // ProfileStep Nodes that are computed together.
@@ -985,7 +1000,7 @@ type ProfileStep struct {
 	Macs   int64   `json:"macs"`
 	Gflops float64 `json:"gflops"`
 
-	// ShareOfPeak `gflops` by `peak_gflops`; more threads than one may pass 1.
+	// ShareOfPeak `gflops` by the peak of all cores of the run; 0 where there is none. What a step of `int8` or `bf16` computes in fp32 has its share of the higher peak too.
 	ShareOfPeak float64 `json:"share_of_peak"`
 }
 

@@ -28,7 +28,7 @@ func synthetic(targets []string, blocks, per int, sample func(subject, block int
 		Plan:        Plan{Models: []string{"m"}, Targets: targets, Threads: 1, MinDurationMS: 1, MinCount: 1, Blocks: blocks, Seed: 7}.WithDefaults(),
 		Models:      []ModelFacts{{Name: "m", Hash: strings.Repeat("0", 64), MACs: 1e9}},
 		Environment: Environment{Others: measured, Stolen: measured, PeakResident: measured, CPUFlags: []string{}, LoadBefore: []float64{0.5, 0.5, 0.5}},
-		ProbeName:   "made up", Probes: []Probe{{OneCore: 100, Cores: 1, AllCores: 100}},
+		Probes:      []Probe{{Precision: "fp32", Instructions: "made up", OneCore: 100, Cores: 1, AllCores: 100}},
 	}
 	for i, target := range targets {
 		s := Subject{Model: "m", Target: target, Label: target, Sessions: blocks + 1, Resident: measured, EnergyMissing: "made up"}
@@ -171,8 +171,8 @@ func TestRun(t *testing.T) {
 		if held.Load() != 606 {
 			t.Errorf("%s: blocks were held and released %d, want 6 and 6", scenario, held.Load())
 		}
-		if len(b.Probes) != 7 || b.Probes[3].OneCore <= 0 || b.ProbeName == "" {
-			t.Errorf("%s: probes %+v of %q", scenario, b.Probes, b.ProbeName)
+		if len(b.Probes) != 7 || b.Probes[3].OneCore <= 0 || b.Probes[3].Precision != "fp32" || b.Probes[3].Instructions == "" {
+			t.Errorf("%s: probes %+v", scenario, b.Probes)
 		}
 		labels := []string{b.Subjects[0].Label, b.Subjects[1].Label, b.Subjects[2].Label}
 		if got := strings.Join(labels, ", "); got != "a, a #2, lost" {

@@ -23,7 +23,7 @@ import (
 var ErrBundle = errors.New("invalid run bundle")
 
 // Schema is the version of the form of a bundle.
-const Schema = 1
+const Schema = 2
 
 // Where a bundle's samples were taken.
 const (
@@ -46,10 +46,8 @@ type Bundle struct {
 	Peers       []PeerFacts `json:"peers,omitempty"`
 	Environment Environment `json:"environment"`
 	// Disturbances is the number of requests that the program served meanwhile.
-	Disturbances int64 `json:"disturbances"`
-	// ProbeName says which instructions Probes used.
-	ProbeName string  `json:"probe_name"`
-	Probes    []Probe `json:"probes"`
+	Disturbances int64   `json:"disturbances"`
+	Probes       []Probe `json:"probes"`
 	// Subjects are every model on every target, model by model, in the plan's
 	// order, and then the peers; the first of a model is the one that its others
 	// are related to, the first of all the one that peers are.
@@ -76,13 +74,19 @@ type PeerFacts struct {
 	Classes int    `json:"classes"`
 }
 
-// Probe is a measurement of the machine's peak in GFLOP/s, on one core and on
-// Cores cores at once, before, between and after the blocks.
+// Probe is a measurement of the machine's peak in multiply-adds of a precision,
+// in 10⁹ operations a second, on one core and on Cores cores at once. There is
+// one of fp32, and of what else the targets compute in, before, between and
+// after the blocks.
 type Probe struct {
-	StartMS  float64 `json:"start_ms"`
-	OneCore  float64 `json:"one_core"`
-	Cores    int     `json:"cores"`
-	AllCores float64 `json:"all_cores"`
+	StartMS float64 `json:"start_ms"`
+	// Precision is fp32, int8 or bf16.
+	Precision string `json:"precision"`
+	// Instructions are empty where the precision has none, and the figures 0.
+	Instructions string  `json:"instructions"`
+	OneCore      float64 `json:"one_core"`
+	Cores        int     `json:"cores"`
+	AllCores     float64 `json:"all_cores"`
 }
 
 // Subject is a model on a target.
@@ -317,9 +321,10 @@ func (b *Bundle) check() error {
 	}
 	b.Environment.check(&c)
 	c.number("disturbances", float64(b.Disturbances), 0, maxFigure)
-	c.text("the probe's name", b.ProbeName)
-	c.that(len(b.Probes) <= maxBlocks+1, "%d probes", len(b.Probes))
+	c.that(len(b.Probes) <= len(precisions)*(maxBlocks+1), "%d probes", len(b.Probes))
 	for _, p := range b.Probes {
+		c.that(slices.Contains(precisions, p.Precision), "the precision of a probe is %.80q", p.Precision)
+		c.text("a probe's instructions", p.Instructions)
 		c.number("start of a probe", p.StartMS, 0, maxMS)
 		c.number("peak of one core", p.OneCore, 0, maxFigure)
 		c.number("peak of all cores", p.AllCores, 0, maxFigure)

@@ -56,7 +56,7 @@ func TestBundle(t *testing.T) {
 func browsers() *Bundle {
 	targets := []string{"ort-web:threads", "ort-web", "ort-web:webgpu", "tflite-web:webnn-gpu"}
 	b := synthetic(targets, 20, 20, lognormal(rand.New(rand.NewPCG(4, 4)), 0, 0.01))
-	b.Origin, b.ProbeName, b.Probes = OriginBrowser, "", []Probe{}
+	b.Origin, b.Probes = OriginBrowser, []Probe{}
 	b.Environment = Environment{
 		OS: "Linux", Cores: 8, Browser: "Mozilla/5.0 (X11; Linux x86_64) Chrome/141.0.0.0",
 		Others: missing("a browser does not tell"), Stolen: missing("a browser does not tell"), PeakResident: missing("a browser does not tell"),
@@ -72,7 +72,7 @@ func TestBrowsersBundle(t *testing.T) {
 	sent := browsers()
 	sent.Subjects[3].Error, sent.Subjects[3].Slices = "no WebNN", nil
 	sent.Subjects[1].Label = `ort-web & "others"`
-	sent.Probes = []Probe{{OneCore: 1, Cores: 1, AllCores: 1}} // not this program's: no figure may be made of it
+	sent.Probes = []Probe{{Precision: "fp32", OneCore: 1, Cores: 1, AllCores: 1}} // not this program's: no figure may be made of it
 	var file bytes.Buffer
 	if err := sent.Write(&file); err != nil {
 		t.Fatal(err)
@@ -106,13 +106,13 @@ func TestBrowsersBundle(t *testing.T) {
 	}
 }
 
-func TestProbed(t *testing.T) {
-	for target, want := range map[string]bool{
-		"purego": true, "purego:int8": false, "purego:bf16": false, "ort-web:threads": true, "tflite:plain": true,
-		"onnx:webgpu": false, "ort-web:webgpu:fp16": false, "onnx:cuda": false, "tflite:gpu": false, "tflite-web:webnn-gpu": false,
+func TestPrecisionOf(t *testing.T) {
+	for target, want := range map[string]string{
+		"purego": "fp32", "purego:int8": "int8", "purego:bf16": "bf16", "ort-web:threads": "fp32", "tflite:plain": "fp32",
+		"onnx:webgpu": "", "ort-web:webgpu:fp16": "", "onnx:cuda": "", "onnx:cuda:int8": "", "tflite:gpu": "", "tflite-web:webnn-gpu": "",
 	} {
-		if probed(target) != want {
-			t.Errorf("%s: %v, want %v", target, !want, want)
+		if got := precisionOf(target); got != want {
+			t.Errorf("%s computes in %q, want %q", target, got, want)
 		}
 	}
 }
@@ -161,7 +161,7 @@ func TestHostileBundles(t *testing.T) {
 		{"no JSON", pack(t, "hello"), "invalid character"},
 		{"another JSON", pack(t, `{"a": 1}`), "version 0"},
 		{"an array", pack(t, `[1]`), "cannot unmarshal"},
-		{"a newer version", edited(`"schema":1`, `"schema":2`), "version 2; this program reads 1"},
+		{"a newer version", edited(`"schema":2`, `"schema":3`), "version 3; this program reads 2"},
 		{"an unknown field", edited(`"origin":`, `"colour":"red","origin":`), "colour"},
 		{"NaN", edited(first, "NaN"), "invalid character"},
 		{"an infinite time", edited(first, "1e999"), "1e999"},
@@ -210,7 +210,7 @@ func FuzzReadBundle(f *testing.F) {
 	}
 	f.Add(string(text))
 	f.Add(strings.Replace(string(text), `"scenario":"single-stream"`, `"scenario":"server","rate":1,"bound_ms":1`, 1))
-	f.Add(`{"schema":1,"subjects":[{"slices":[{"samples_ms":[1,2]}]}]}`)
+	f.Add(`{"schema":2,"subjects":[{"slices":[{"samples_ms":[1,2]}]}]}`)
 	f.Fuzz(func(t *testing.T, text string) {
 		b, err := ReadBundle(bytes.NewReader(pack(t, text)))
 		if err != nil {

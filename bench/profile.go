@@ -3,24 +3,29 @@ package bench
 import (
 	"context"
 	"math/rand/v2"
+	"runtime"
 	"slices"
 	"time"
 
 	"edgevit/backend"
-	"edgevit/backend/purego/kernel"
 )
 
 // Profile says where the time of a run goes.
 type Profile struct {
-	Model      string        `json:"model"`
-	Target     string        `json:"target"`
-	Threads    int           `json:"threads"`
-	Runs       int           `json:"runs"`
-	TotalMS    float64       `json:"total_ms"` // sum of the steps' medians
-	GFLOPS     float64       `json:"gflops"`
-	PeakGFLOPS float64       `json:"peak_gflops"` // of one core
-	Peak       string        `json:"peak"`        // what the probe used
-	Steps      []ProfileStep `json:"steps"`
+	Model  string `json:"model"`
+	Target string `json:"target"`
+	// Provider is the set of kernels that ran.
+	Provider string  `json:"provider"`
+	Threads  int     `json:"threads"`
+	Runs     int     `json:"runs"`
+	TotalMS  float64 `json:"total_ms"` // sum of the steps' medians
+	GFLOPS   float64 `json:"gflops"`
+	// Peak is that of the precision of the target's products, of as many cores
+	// as there are threads.
+	Peak  Peak          `json:"peak"`
+	Steps []ProfileStep `json:"steps"`
+	// Findings say what disturbed the runs.
+	Findings []Finding `json:"findings"`
 }
 
 // ProfileStep is one step of a run; times are medians.
@@ -36,11 +41,11 @@ type ProfileStep struct {
 // profileWarm is how many runs are not counted, at most.
 const profileWarm = 20
 
-// ProfileOf runs an image of noise the given number of times, and probes one
-// core's peak for the given time before and after. The error is
+// ProfileOf runs an image of noise the given number of times, and probes the
+// peak for the given time before and after. The error is
 // backend.ErrUnsupported where the target has no profiles. Model is left to the
 // caller.
-func ProfileOf(ctx context.Context, c *backend.Classifier, runs int, probe time.Duration) (Profile, error) {
+func ProfileOf(ctx context.Context, c *backend.Classifier, runs int, probeTime time.Duration) (Profile, error) {
 	g := c.Graph()
 	rng := rand.New(rand.NewPCG(1, 1))
 	image := make([]float32, g.Input().Len())
@@ -50,16 +55,25 @@ func ProfileOf(ctx context.Context, c *backend.Classifier, runs int, probe time.
 	if _, err := c.Profile(ctx, image, min(runs, profileWarm)); err != nil {
 		return Profile{}, err
 	}
-	before, name := kernel.PeakFLOPS(ctx, probe)
+	p := Profile{Target: c.Target().String(), Provider: c.Describe().Provider, Threads: c.Threads(), Runs: runs, Findings: []Finding{}}
+	var m machine
+	precision, cores := precisionOf(p.Target), min(p.Threads, runtime.NumCPU())
+	begin, errBegin := m.processorTime()
+	probes := []Probe{probe(ctx, precision, cores, probeTime)}
 	steps, err := c.Profile(ctx, image, runs)
 	if err != nil {
 		return Profile{}, err
 	}
-	after, _ := kernel.PeakFLOPS(ctx, probe)
+	probes = append(probes, probe(ctx, precision, cores, probeTime))
+	end, errEnd := m.processorTime()
 	if err := ctx.Err(); err != nil { // a probe that was cut short is 0
 		return Profile{}, err
 	}
-	p := Profile{Target: c.Target().String(), Threads: c.Threads(), Runs: runs, PeakGFLOPS: (before + after) / 2, Peak: name}
+	if peaks := peaksOf(probes); len(peaks) > 0 {
+		p.Peak = peaks[0]
+	}
+	others, stolen := load(begin, errBegin, end, errEnd)
+	p.Findings = append(loadFindings(others, stolen), clockFindings(probes)...)
 	var macs int64
 	for _, step := range steps {
 		slices.Sort(step.Times)
@@ -77,7 +91,7 @@ func ProfileOf(ctx context.Context, c *backend.Classifier, runs int, probe time.
 			s.Share = s.MS / p.TotalMS
 		}
 		s.GFLOPS = gflops(s.MACs, s.MS)
-		s.ShareOfPeak = s.GFLOPS / p.PeakGFLOPS
+		s.ShareOfPeak = p.Peak.share(s.GFLOPS)
 	}
 	p.GFLOPS = gflops(macs, p.TotalMS)
 	return p, nil

@@ -8,11 +8,9 @@ import (
 	"runtime"
 	"runtime/debug"
 	"slices"
-	"sync"
 	"time"
 
 	"edgevit/backend"
-	"edgevit/backend/purego/kernel"
 	"edgevit/compare"
 	"edgevit/graph"
 	"edgevit/jobs"
@@ -447,22 +445,19 @@ func (c *contestant) query() query {
 	}
 }
 
-// probe measures the peak of one core, and of as many as a query has threads.
+// probe measures the peak of one core, and of as many as a query has threads,
+// in each precision that a subject computes in.
 func (r *run) probe(ctx context.Context) {
-	p := Probe{StartMS: milliseconds(time.Since(r.begin)), Cores: min(r.plan.Threads, runtime.NumCPU())}
-	p.OneCore, r.bundle.ProbeName = kernel.PeakFLOPS(ctx, probeTime)
-	p.AllCores = p.OneCore
-	if p.Cores > 1 {
-		rates := make([]float64, p.Cores)
-		var wg sync.WaitGroup
-		for i := range rates {
-			wg.Go(func() { rates[i], _ = kernel.PeakFLOPS(ctx, probeTime) })
+	for _, precision := range precisions {
+		wanted := precision == "fp32"
+		for _, s := range r.bundle.Subjects {
+			wanted = wanted || precisionOf(s.Target) == precision
 		}
-		wg.Wait()
-		p.AllCores = 0
-		for _, v := range rates {
-			p.AllCores += v
+		if wanted {
+			start := milliseconds(time.Since(r.begin))
+			p := probe(ctx, precision, min(r.plan.Threads, runtime.NumCPU()), probeTime)
+			p.StartMS = start
+			r.bundle.Probes = append(r.bundle.Probes, p)
 		}
 	}
-	r.bundle.Probes = append(r.bundle.Probes, p)
 }

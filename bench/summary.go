@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
-	"strings"
 
 	"edgevit/compare"
 )
@@ -15,10 +14,8 @@ type Summary struct {
 	Valid    bool             `json:"valid"`
 	Subjects []SubjectSummary `json:"subjects"`
 	Findings []Finding        `json:"findings"`
-	// PeakOneCore and PeakAllCores are the medians of the probes in GFLOP/s.
-	PeakOneCore  float64 `json:"peak_one_core"`
-	PeakAllCores float64 `json:"peak_all_cores"`
-	PeakCores    int     `json:"peak_cores"`
+	// Peaks are those that were probed, fp32 first.
+	Peaks []Peak `json:"peaks"`
 }
 
 // SubjectSummary is what a run says of a subject.
@@ -45,10 +42,10 @@ type SubjectSummary struct {
 	// Open is the median time of opening a session in milliseconds; the zero
 	// value where it was not noted.
 	Open Interval `json:"open_ms,omitzero"`
-	// GFLOPS are 2 MACs a multiply-add at p50, 0 of a peer, whose MACs are not
-	// known, Share those of the peak of as
-	// many cores as the plan has threads; 0 on other devices, and in a browser,
-	// where nothing is probed and threads are each target's own.
+	// GFLOPS are 2 operations a MAC at p50, 0 of a peer, whose MACs are not
+	// known. Share is that of the peak, in the precision of the target's
+	// products, of as many cores as the plan has threads; 0 on other devices, and
+	// in a browser, where nothing is probed and threads are each target's own.
 	GFLOPS float64 `json:"gflops"`
 	Share  float64 `json:"peak_share,omitempty"`
 	// BoundMet says whether p99 stays under the plan's bound, Server only.
@@ -81,14 +78,8 @@ const (
 // Summarise makes a summary of the raw samples. It is the same for the same
 // samples.
 func Summarise(b *Bundle) Summary {
-	s := Summary{Findings: []Finding{}}
-	var one, all []float64
-	for _, p := range b.Probes {
-		one, all = append(one, p.OneCore), append(all, p.AllCores)
-		s.PeakCores = p.Cores
-	}
-	s.PeakOneCore, s.PeakAllCores = compare.Median(one), compare.Median(all)
-	s.Findings = append(s.Findings, runFindings(b, one)...)
+	s := Summary{Findings: []Finding{}, Peaks: peaksOf(b.Probes)}
+	s.Findings = append(s.Findings, runFindings(b)...)
 	s.Valid = !slices.ContainsFunc(s.Findings, func(f Finding) bool { return f.Invalid })
 	for i := range b.Subjects {
 		subject := &b.Subjects[i]
@@ -169,61 +160,68 @@ func (t *SubjectSummary) share(b *Bundle, s *Summary, subject *Subject, macs int
 		return
 	}
 	t.GFLOPS = 2 * float64(macs) * float64(b.Plan.Batch) / p50 / 1e6
-	peak := s.PeakOneCore
-	if b.Plan.Threads > 1 {
-		peak = s.PeakAllCores
-	}
-	if b.Origin == OriginAPI && probed(subject.Target) && peak > 0 {
-		t.Share = t.GFLOPS / peak
-	}
-}
-
-// probed says whether a target computes what the probe measures the peak of:
-// float32 on the processor.
-func probed(target string) bool {
-	for _, part := range strings.Split(target, ":")[1:] {
-		if strings.Contains(part, "gpu") || slices.Contains([]string{"cuda", "int8", "bf16", "fp16"}, part) {
-			return false
+	for _, p := range s.Peaks {
+		if b.Origin == OriginAPI && p.Precision == precisionOf(subject.Target) {
+			t.Share = p.share(t.GFLOPS)
 		}
 	}
-	return true
 }
 
-func runFindings(b *Bundle, probes []float64) []Finding {
-	var found []Finding
-	add := func(rule string, invalid bool, format string, args ...any) {
-		found = append(found, Finding{Rule: rule, Text: fmt.Sprintf(format, args...), Invalid: invalid})
+func runFindings(b *Bundle) []Finding {
+	found := loadFindings(b.Environment.Others, b.Environment.Stolen)
+	if b.Disturbances > 0 {
+		found = append(found, finding("disturbed", true, "%d requests were served during the run", b.Disturbances))
 	}
-	e := b.Environment
+	if b.Plan.Blocks < minBlocks {
+		found = append(found, finding("too few blocks", true, "%d blocks; fewer than %d give no intervals", b.Plan.Blocks, minBlocks))
+	}
+	found = append(found, clockFindings(b.Probes)...)
+	if b.Origin == OriginBrowser {
+		found = append(found, finding("browser", false, "measured by a browser and not checked by this program"))
+	}
+	return found
+}
+
+func finding(rule string, invalid bool, format string, args ...any) Finding {
+	return Finding{Rule: rule, Text: fmt.Sprintf(format, args...), Invalid: invalid}
+}
+
+// loadFindings say whether anything else took the cores' time, or that it is
+// not known.
+func loadFindings(others, stolen Reading) []Finding {
+	var found []Finding
 	for _, r := range []struct {
 		rule    string
 		reading Reading
 		limit   float64
 		who     string
 	}{
-		{"other load", e.Others, maxOthers, "other programs"},
-		{"stolen time", e.Stolen, maxStolen, "other virtual machines"},
+		{"other load", others, maxOthers, "other programs"},
+		{"stolen time", stolen, maxStolen, "other virtual machines"},
 	} {
 		switch {
 		case !r.reading.Measured():
-			add(r.rule, false, "what %s took is %s", r.who, cmp.Or(r.reading.Missing, "not known"))
+			found = append(found, finding(r.rule, false, "what %s took is %s", r.who, cmp.Or(r.reading.Missing, "not known")))
 		case r.reading.Value > r.limit:
-			add(r.rule, true, "%s took %.1f %% of all cores' time (%s), at most %.0f %%", r.who, 100*r.reading.Value, r.reading.Meter, 100*r.limit)
+			found = append(found, finding(r.rule, true, "%s took %.1f %% of all cores' time (%s), at most %.0f %%", r.who, 100*r.reading.Value, r.reading.Meter, 100*r.limit))
 		}
 	}
-	if b.Disturbances > 0 {
-		add("disturbed", true, "%d requests were served during the run", b.Disturbances)
-	}
-	if b.Plan.Blocks < minBlocks {
-		add("too few blocks", true, "%d blocks; fewer than %d give no intervals", b.Plan.Blocks, minBlocks)
-	}
-	if len(probes) > 0 && slices.Max(probes) > (1+maxClock)*slices.Min(probes) {
-		add("clock", false, "the core's peak went from %.1f to %.1f GFLOP/s; shares of it are rough", slices.Min(probes), slices.Max(probes))
-	}
-	if b.Origin == OriginBrowser {
-		add("browser", false, "measured by a browser and not checked by this program")
-	}
 	return found
+}
+
+// clockFindings say that the core was not always as fast, by the probes of the
+// first one's precision.
+func clockFindings(probes []Probe) []Finding {
+	var peaks []float64
+	for _, p := range probes {
+		if p.Precision == probes[0].Precision {
+			peaks = append(peaks, p.OneCore)
+		}
+	}
+	if len(peaks) == 0 || slices.Max(peaks) <= (1+maxClock)*slices.Min(peaks) {
+		return nil
+	}
+	return []Finding{finding("clock", false, "the core's peak was between %.1f and %.1f GOP/s; shares of it are rough", slices.Min(peaks), slices.Max(peaks))}
 }
 
 func subjectFindings(b *Bundle, subject *Subject, t *SubjectSummary) []Finding {

@@ -17,7 +17,9 @@ func TestValidity(t *testing.T) {
 		{"others not measurable", func(b *Bundle) { b.Environment.Others = missing("no /proc") }, "other load", false},
 		{"stolen time", func(b *Bundle) { b.Environment.Stolen.Value = 0.1 }, "stolen time", true},
 		{"requests meanwhile", func(b *Bundle) { b.Disturbances = 3 }, "disturbed", true},
-		{"the clock went down", func(b *Bundle) { b.Probes = append(b.Probes, Probe{OneCore: 60, AllCores: 60, Cores: 1}) }, "clock", false},
+		{"the clock went down", func(b *Bundle) {
+			b.Probes = append(b.Probes, Probe{Precision: "fp32", OneCore: 60, AllCores: 60, Cores: 1})
+		}, "clock", false},
 		{"fewer samples than planned", func(b *Bundle) { b.Plan.MinCount = 10000 }, "too few samples", true},
 		{"shorter than planned", func(b *Bundle) { b.Plan.MinDurationMS = 1e6 }, "too few samples", true},
 		{"one session", func(b *Bundle) { b.Subjects[1].Sessions = 1 }, "one session", false},
@@ -70,7 +72,12 @@ func TestFigures(t *testing.T) {
 		t.Errorf("a GPU has the share %v of the processor's peak", s[2].Share)
 	}
 	if s[3].Share != 0 || s[3].GFLOPS == 0 {
-		t.Errorf("int8 has the share %v of the peak of float32, and %v GFLOP/s", s[3].Share, s[3].GFLOPS)
+		t.Errorf("int8 has the share %v of the peak of fp32, and %v GFLOP/s", s[3].Share, s[3].GFLOPS)
+	}
+	b.Probes = append(b.Probes, Probe{Precision: "int8", OneCore: 400, Cores: 1, AllCores: 400}, Probe{Precision: "bf16", Cores: 1})
+	probed := Summarise(b)
+	if share, want := probed.Subjects[3].Share, probed.Subjects[3].GFLOPS/400; share != want || len(probed.Peaks) != 2 {
+		t.Errorf("int8 has the share %v of its peak, want %v; peaks %+v, want those of fp32 and int8", share, want, probed.Peaks)
 	}
 	if s[0].Throughput.Value != 500 || s[1].Ratio != (Interval{2, 2, 2}) || s[1].P99 != (Interval{4, 4, 4}) {
 		t.Errorf("throughput %v, ratio %v, p99 %v; want 500, 2, 4", s[0].Throughput, s[1].Ratio, s[1].P99)

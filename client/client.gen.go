@@ -350,7 +350,8 @@ type ClientInterface interface {
 	// ProfileModel See where the time of a run goes
 	//
 	// Runs an image of noise and times every step of a run, as `api profile --json` prints it: what is computed together,
-	// how long it takes and how near it comes to the peak of one core, which is probed before and after.
+	// how long it takes and how near it comes to the peak of as many cores as the run has threads, which is probed before
+	// and after in the precision of the target's products.
 	//
 	//     curl 'http://localhost:8080/models/demo/profile?target=purego&runs=20'
 	//
@@ -899,7 +900,8 @@ func (c *Client) ExportModel(ctx context.Context, name string, params *ExportMod
 // ProfileModel See where the time of a run goes
 //
 // Runs an image of noise and times every step of a run, as `api profile --json` prints it: what is computed together,
-// how long it takes and how near it comes to the peak of one core, which is probed before and after.
+// how long it takes and how near it comes to the peak of as many cores as the run has threads, which is probed before
+// and after in the precision of the target's products.
 //
 //	curl 'http://localhost:8080/models/demo/profile?target=purego&runs=20'
 //
@@ -2845,7 +2847,8 @@ type ClientWithResponsesInterface interface {
 	// ProfileModelWithResponse See where the time of a run goes
 	//
 	// Runs an image of noise and times every step of a run, as `api profile --json` prints it: what is computed together,
-	// how long it takes and how near it comes to the peak of one core, which is probed before and after.
+	// how long it takes and how near it comes to the peak of as many cores as the run has threads, which is probed before
+	// and after in the precision of the target's products.
 	//
 	//     curl 'http://localhost:8080/models/demo/profile?target=purego&runs=20'
 	//
@@ -6559,7 +6562,8 @@ func (c *ClientWithResponses) ExportModelWithResponse(ctx context.Context, name 
 // ProfileModelWithResponse See where the time of a run goes
 //
 // Runs an image of noise and times every step of a run, as `api profile --json` prints it: what is computed together,
-// how long it takes and how near it comes to the peak of one core, which is probed before and after.
+// how long it takes and how near it comes to the peak of as many cores as the run has threads, which is probed before
+// and after in the precision of the target's products.
 //
 //	curl 'http://localhost:8080/models/demo/profile?target=purego&runs=20'
 //

@@ -131,11 +131,11 @@ func browsers(t testing.TB, old, new string) []byte {
 			"resident_bytes":{"value":0,"missing":"not measurable here"},"energy_missing":"not measurable here","slices":[` + strings.Join(slices, ",") + `]}`
 	}
 	reading := `{"value":0,"missing":"not measurable here"}`
-	text := `{"schema":1,"id":"20260301-120000-browser1","origin":"browser","created":"2026-03-01T12:00:00Z","finished":"2026-03-01T12:01:00Z",
+	text := `{"schema":2,"id":"20260301-120000-browser1","origin":"browser","created":"2026-03-01T12:00:00Z","finished":"2026-03-01T12:01:00Z",
 		"plan":{"scenario":"single-stream","models":["demo"],"targets":["ort-web:threads","ort-web:webgpu"],"threads":1,"batch":1,"min_duration_ms":400,"min_count":100,"blocks":8,"seed":1},
 		"models":[{"name":"demo","hash":"` + strings.Repeat("ab", 32) + `","untrained":false,"macs":21}],
 		"environment":{"os":"Linux","cores":8,"browser":"Mozilla/5.0","others":` + reading + `,"stolen":` + reading + `,"peak_resident_bytes":` + reading + `},
-		"disturbances":0,"probe_name":"","probes":[],"subjects":[` + subject("ort-web:threads") + "," + subject("ort-web:webgpu") + `]}`
+		"disturbances":0,"probes":[],"subjects":[` + subject("ort-web:threads") + "," + subject("ort-web:webgpu") + `]}`
 	if !strings.Contains(text, old) {
 		t.Fatalf("the bundle has no %s", old)
 	}
@@ -167,7 +167,7 @@ func TestBrowsersBenchmark(t *testing.T) {
 		status         int
 		want           string
 	}{
-		{"the same id", `"schema":1`, `"schema":1`, 409, "run-exists"},
+		{"the same id", `"schema":2`, `"schema":2`, 409, "run-exists"},
 		{"NaN", "1.5", "NaN", 422, "invalid-bundle"},
 		{"a negative time", "1.5", "-1.5", 422, "a time in ms is -1.5"},
 		{"a negative opening", `"open_ms":[40`, `"open_ms":[-40`, 422, "an opening in ms is -40"},

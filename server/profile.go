@@ -62,7 +62,11 @@ func (h handlers) ProfileModel(ctx context.Context, req api.ProfileModelRequestO
 	}
 	answer := api.ProfileModel200JSONResponse{
 		Model: session.entry.name, Target: p.Target, Threads: p.Threads, Runs: p.Runs,
-		TotalMs: p.TotalMS, Gflops: p.GFLOPS, PeakGflops: p.PeakGFLOPS, Peak: p.Peak, Steps: []api.ProfileStep{},
+		TotalMs: p.TotalMS, Gflops: p.GFLOPS, Provider: p.Provider, Steps: []api.ProfileStep{}, Findings: []api.Finding{},
+		Peak: api.Peak{Precision: p.Peak.Precision, Instructions: p.Peak.Instructions, OneCore: p.Peak.OneCore, Cores: p.Peak.Cores, AllCores: p.Peak.AllCores},
+	}
+	for _, f := range p.Findings {
+		answer.Findings = append(answer.Findings, api.Finding{Rule: f.Rule, Text: f.Text, Invalid: f.Invalid})
 	}
 	for _, s := range p.Steps {
 		answer.Steps = append(answer.Steps, api.ProfileStep{

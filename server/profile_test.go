@@ -19,8 +19,8 @@ func TestProfile(t *testing.T) {
 		macs += step.Macs
 		share += step.Share
 	}
-	if got.Model != "demo" || got.Target != "purego" || got.Runs != 3 || got.Threads != 1 || got.PeakGflops <= 0 || got.Peak == "" {
-		t.Errorf("profile of %s on %s: %d runs, %d threads, peak %v of %q", got.Model, got.Target, got.Runs, got.Threads, got.PeakGflops, got.Peak)
+	if got.Model != "demo" || got.Target != "purego" || got.Runs != 3 || got.Threads != 1 || got.Peak.OneCore <= 0 || got.Peak.Instructions == "" || got.Provider == "" {
+		t.Errorf("profile of %s on %s: %d runs, %d threads of %q, peak %+v", got.Model, got.Target, got.Runs, got.Threads, got.Provider, got.Peak)
 	}
 	if macs != m.MACs() || math.Abs(share-1) > 1e-6 {
 		t.Errorf("the steps have %d MACs, want %d; shares sum to %v", macs, m.MACs(), share)

@@ -50,7 +50,6 @@ type benchOutput struct {
 	Peers        []bench.PeerFacts  `json:"peers,omitempty"`
 	Environment  bench.Environment  `json:"environment"`
 	Disturbances int64              `json:"disturbances"`
-	ProbeName    string             `json:"probe_name"`
 	Summary      bench.Summary      `json:"summary"`
 	Replay       *benchReplay       `json:"replay,omitempty"`
 }
@@ -95,7 +94,7 @@ func (c *benchCmd) Run(ctx context.Context, s std, registry *backend.Registry) e
 			return err
 		}
 	}
-	o := benchOutput{b.ID, b.Created, b.Plan, b.Models, b.Peers, b.Environment, b.Disturbances, b.ProbeName, b.Summary, nil}
+	o := benchOutput{b.ID, b.Created, b.Plan, b.Models, b.Peers, b.Environment, b.Disturbances, b.Summary, nil}
 	if before != nil {
 		o.Replay = &benchReplay{before.ID, bench.Changes(before, b)}
 	}
@@ -277,16 +276,7 @@ func (o benchOutput) print(w io.Writer) error {
 		return err
 	}
 	o.environment(w)
-	for _, f := range o.Summary.Findings {
-		kind, where := "note", strings.TrimSpace(f.Model+" "+f.Label)
-		if f.Invalid {
-			kind = "INVALID"
-		}
-		if where != "" {
-			where += ": "
-		}
-		fmt.Fprintf(w, "%s: %s: %s%s\n", kind, f.Rule, where, f.Text)
-	}
+	printFindings(w, o.Summary.Findings)
 	if o.Replay == nil {
 		return nil
 	}
@@ -318,18 +308,37 @@ func (o benchOutput) environment(w io.Writer) {
 	if e.Quota > 0 {
 		quota = fmt.Sprintf("%.2f cores", e.Quota)
 	}
-	peak := fmt.Sprintf("%.1f GFLOP/s on one core", sum.PeakOneCore)
-	if sum.PeakCores > 1 {
-		peak += fmt.Sprintf(", %.1f on %d at once", sum.PeakAllCores, sum.PeakCores)
-	}
 	fmt.Fprintf(w, "\n%s, %d cores, %.1f GB; %s %s, kernel %s, governor %s, CPU quota %s\n", or(e.CPU, "CPU not named"), e.Cores, float64(e.MemoryBytes)/1e9, e.OS, e.Arch, or(e.Kernel, "not told"), or(e.Governor, "not told"), quota)
 	fmt.Fprintf(w, "edgevit %s, %s, GOMAXPROCS %d; load %v before, %v after; others %s, stolen %s\n", or(e.Version, "unknown"), e.Go, e.GoMaxProcs, e.LoadBefore, e.LoadAfter, share(e.Others), share(e.Stolen))
-	fmt.Fprintf(w, "peak by probe (%s): %s\n", o.ProbeName, peak)
+	for _, p := range sum.Peaks {
+		fmt.Fprintln(w, peakLine(p))
+	}
 	for _, r := range sum.Subjects {
 		if r.Energy.Missing != "" {
 			fmt.Fprintf(w, "energy: %s\n", r.Energy.Missing)
 			break
 		}
+	}
+}
+
+func peakLine(p bench.Peak) string {
+	line := fmt.Sprintf("peak of %s by probe (%s): %.1f GOP/s on one core", p.Precision, p.Instructions, p.OneCore)
+	if p.Cores > 1 {
+		line += fmt.Sprintf(", %.1f on %d at once", p.AllCores, p.Cores)
+	}
+	return line
+}
+
+func printFindings(w io.Writer, findings []bench.Finding) {
+	for _, f := range findings {
+		kind, where := "note", strings.TrimSpace(f.Model+" "+f.Label)
+		if f.Invalid {
+			kind = "INVALID"
+		}
+		if where != "" {
+			where += ": "
+		}
+		fmt.Fprintf(w, "%s: %s: %s%s\n", kind, f.Rule, where, f.Text)
 	}
 }
 

@@ -59,7 +59,7 @@ func TestBench(t *testing.T) {
 	}
 
 	code, out, errs = call(t, strings.Fields("bench --models "+model+" --targets purego --scenario server --rate 5000 --bound 50 --data "+data+short)...)
-	for _, want := range []string{"p99 <= 50 ms", "of peak", "open ms", "peak by probe", "GOMAXPROCS", "purego"} {
+	for _, want := range []string{"p99 <= 50 ms", "of peak", "open ms", "peak of fp32 by probe", "GOMAXPROCS", "purego"} {
 		if code != exitYes || !strings.Contains(out, want) {
 			t.Errorf("table: exit %d, no %q in\n%s%s", code, want, out, errs)
 		}

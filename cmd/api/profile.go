@@ -16,7 +16,7 @@ import (
 type profileCmd struct {
 	Checkpoint string `arg:"" help:"Checkpoint (.pth, .pt, .safetensors), demo, or random:xxs|xs|s."`
 	Target     string `help:"Where to run." default:"purego"`
-	Threads    int    `help:"CPU threads of a run; shares of the peak are those of one core." default:"1"`
+	Threads    int    `help:"CPU threads of a run." default:"1"`
 	Runs       int    `help:"How often to run." default:"200"`
 	CPUProfile string `name:"cpuprofile" help:"Write a CPU profile of the runs to this file; go tool pprof -http=: -tagroot=node FILE shows its flame graph by node." placeholder:"FILE" type:"path"`
 	JSON       bool   `name:"json" help:"Print JSON."`
@@ -41,6 +41,9 @@ func (c *profileCmd) Run(ctx context.Context, s std, registry *backend.Registry)
 		return err
 	}
 	o, err := bench.ProfileOf(ctx, b, c.Runs, 200*time.Millisecond)
+	if errors.Is(err, backend.ErrUnsupported) {
+		err = fmt.Errorf("%w: %s runs a model as a whole; `--target purego`, or purego:PRECISION, tells its steps", err, c.Target)
+	}
 	if err := errors.Join(err, stop()); err != nil {
 		return err
 	}
@@ -73,14 +76,28 @@ func printProfile(s std, o bench.Profile, asJSON bool) error {
 	if asJSON {
 		return writeJSON(s.out, o)
 	}
-	fmt.Fprintf(s.out, "%s on %s, %d threads, medians of %d runs; float32 peak of one core %.1f GFLOP/s (%s)\n\n", o.Model, o.Target, o.Threads, o.Runs, o.PeakGFLOPS, o.Peak)
+	fmt.Fprintf(s.out, "%s on %s (%s), threads %d, medians of %d runs\n", o.Model, o.Target, o.Provider, o.Threads, o.Runs)
+	if o.Peak.OneCore > 0 {
+		fmt.Fprintln(s.out, peakLine(o.Peak))
+	}
+	fmt.Fprintln(s.out)
+	ofPeak := func(share float64) string {
+		if o.Peak.OneCore == 0 {
+			return "-"
+		}
+		return fmt.Sprintf("%.0f %%", 100*share)
+	}
 	t := newTable(s.out)
 	t.row("ms", "share", "GFLOP/s", "of peak", "nodes")
 	for _, p := range o.Steps {
-		t.row(fmt.Sprintf("%.4f", p.MS), fmt.Sprintf("%.1f %%", 100*p.Share), fmt.Sprintf("%.1f", p.GFLOPS), fmt.Sprintf("%.0f %%", 100*p.ShareOfPeak), shortNames(p.Nodes))
+		t.row(fmt.Sprintf("%.4f", p.MS), fmt.Sprintf("%.1f %%", 100*p.Share), fmt.Sprintf("%.1f", p.GFLOPS), ofPeak(p.ShareOfPeak), shortNames(p.Nodes))
 	}
-	t.row(fmt.Sprintf("%.4f", o.TotalMS), "100 %", fmt.Sprintf("%.1f", o.GFLOPS), fmt.Sprintf("%.0f %%", 100*o.GFLOPS/o.PeakGFLOPS), "in all")
-	return t.flush()
+	t.row(fmt.Sprintf("%.4f", o.TotalMS), "100 %", fmt.Sprintf("%.1f", o.GFLOPS), ofPeak(o.GFLOPS/max(o.Peak.AllCores, 1e-9)), "in all")
+	if err := t.flush(); err != nil {
+		return err
+	}
+	printFindings(s.out, o.Findings)
+	return nil
 }
 
 // shortNames lists the nodes of one step, the part of the path that they share

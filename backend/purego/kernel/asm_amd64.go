@@ -316,4 +316,14 @@ func quantizeRows(t *byte)
 //go:noescape
 func roundRows(t *byte)
 
-func fmaProbe(rounds int)
+func probeAVX512(rounds int)
+
+func probeInt8AVX512(rounds int)
+
+func probeBFloat16(rounds int)
+
+func probeAVX2(rounds int)
+
+func probeAVXVNNI(rounds int)
+
+func probeInt8AVX2(rounds int)

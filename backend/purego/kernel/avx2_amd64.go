@@ -10,8 +10,6 @@ import "unsafe"
 var avx2 = Table{
 	Name:             "avx2",
 	Rows:             4,
-	Probe:            Generic.Probe,
-	ProbeFlops:       Generic.ProbeFlops,
 	Pack:             packAVX2,
 	Gemm:             gemmTilesAVX2,
 	PackInt8:         packInt8AVX2,
@@ -24,6 +22,15 @@ var avx2 = Table{
 	Attention:        attentionAVX2,
 	AttentionScratch: shapeAVX2.attentionScratch,
 	Spread:           spreadGeneric,
+	Probes: map[string]Probe{
+		"fp32": {"avx2 VFMADD213PS", probeAVX2, 12 * 2 * lanesAVX2},
+		"int8": {"avx2 VPMADDUBSW, VPMADDWD, VPADDD", probeInt8AVX2, 6 * 2 * 4 * lanesAVX2},
+	},
+}
+
+var probesAVXVNNI = map[string]Probe{
+	"fp32": avx2.Probes["fp32"],
+	"int8": {"avxvnni VPDPBUSD", probeAVXVNNI, 12 * 2 * 4 * lanesAVX2},
 }
 
 const lanesAVX2 = 8

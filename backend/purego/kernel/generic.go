@@ -22,8 +22,7 @@ var Generic = Table{
 	Attention:        attentionGeneric,
 	AttentionScratch: func(_, tokens, _ int) int { return tokens },
 	Spread:           spreadGeneric,
-	Probe:            probeGeneric,
-	ProbeFlops:       2 * 12,
+	Probes:           map[string]Probe{"fp32": {"scalar Go multiply-add", probeGeneric, 2 * 12}},
 }
 
 // tile is the side of the block of sums that gemmGeneric keeps in registers:

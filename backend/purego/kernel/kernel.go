@@ -56,11 +56,9 @@ type Table struct {
 	// whose kernel equals its stride.
 	Spread func(s SpreadArgs)
 
-	// Probe computes rounds, at least 1, of independent multiply-adds in
-	// registers, ProbeFlops floating point operations each: the most that the
-	// set's instructions reach.
-	Probe      func(rounds int)
-	ProbeFlops int
+	// Probes are what the set's instructions reach at most, by precision: fp32,
+	// int8, bf16. One without instructions of its own is absent.
+	Probes map[string]Probe
 }
 
 // Matrix is a packed matrix [K N] with a bias.

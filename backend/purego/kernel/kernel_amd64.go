@@ -3,6 +3,7 @@
 package kernel
 
 import (
+	"maps"
 	"unsafe"
 
 	"golang.org/x/sys/cpu"
@@ -17,17 +18,20 @@ func Tables() []*Table {
 		tables = append(tables, &avx2)
 		if cpu.X86.HasAVXVNNI {
 			t := avx2
-			t.Name, t.GemmInt8 = "avxvnni", gemmInt8TilesAVXVNNI
+			t.Name, t.GemmInt8, t.Probes = "avxvnni", gemmInt8TilesAVXVNNI, probesAVXVNNI
 			tables = append(tables, &t)
 		}
 	}
 	if x := cpu.X86; x.HasAVX512F && x.HasAVX512BW && x.HasAVX512DQ && x.HasAVX512VL && x.HasFMA {
 		t := avx512
+		t.Probes = maps.Clone(t.Probes)
 		if !x.HasAVX512VNNI {
 			t.PackInt8, t.Quantize, t.GemmInt8 = avx2.PackInt8, avx2.Quantize, avx2.GemmInt8
+			t.Probes["int8"] = avx2.Probes["int8"]
 		}
 		if x.HasAVX512BF16 {
 			t.BFloat16 = &avx512BFloat16
+			t.Probes["bf16"] = Probe{"avx512 VDPBF16PS", probeBFloat16, probeSums * 2 * 2 * lanes}
 		}
 		tables = append(tables, &t)
 	}
@@ -49,8 +53,10 @@ var avx512 = Table{
 	Attention:        attentionAVX512,
 	AttentionScratch: attentionScratchAVX512,
 	Spread:           spreadAVX512,
-	Probe:            fmaProbe,
-	ProbeFlops:       probeFlops,
+	Probes: map[string]Probe{
+		"fp32": {"avx512 VFMADD213PS", probeAVX512, probeSums * 2 * lanes},
+		"int8": {"avx512 VPDPBUSD", probeInt8AVX512, probeSums * 2 * 4 * lanes},
+	},
 }
 
 const (
@@ -58,7 +64,7 @@ const (
 	panel = 3 * lanes // columns of a tile of gemm
 	rows  = 7         // rows of it
 
-	probeFlops = 24 * lanes * 2 // of a round of fmaProbe: sums, lanes, multiply and add
+	probeSums = 24 // of the AVX-512 probes
 )
 
 // shape is that of the tiles of a set of gemm kernels.

@@ -18,6 +18,7 @@ var neon = func() Table {
 	t.Name, t.Rows = "neon", rowsNEON
 	t.Pack, t.Gemm = packNEON, gemmTilesNEON
 	t.PackFilter, t.Depthwise = packFilterNEON, depthwiseRowsNEON
+	t.Probes = map[string]Probe{"fp32": {"neon FMLA", probeNEON, 24 * 2 * lanesNEON}}
 	return t
 }()
 
@@ -34,6 +35,8 @@ func gemmNEON(t *neonTile)
 
 //go:noescape
 func depthwiseNEON(t *neonRow)
+
+func probeNEON(rounds int)
 
 // neonTile is the argument of gemmNEON, known to neon_arm64.s. Strides are in
 // bytes.

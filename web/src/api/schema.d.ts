@@ -183,7 +183,8 @@ export interface paths {
         /**
          * See where the time of a run goes
          * @description Runs an image of noise and times every step of a run, as `api profile --json` prints it: what is computed together,
-         *     how long it takes and how near it comes to the peak of one core, which is probed before and after.
+         *     how long it takes and how near it comes to the peak of as many cores as the run has threads, which is probed before
+         *     and after in the precision of the target's products.
          *
          *         curl 'http://localhost:8080/models/demo/profile?target=purego&runs=20'
          *
@@ -964,18 +965,27 @@ export interface components {
             subjects: components["schemas"]["BenchmarkSubject"][];
             /** @description Rules that are broken and things to know. */
             findings: components["schemas"]["Finding"][];
+            /** @description What the processor reaches in each precision that was probed, fp32 first. */
+            peaks: components["schemas"]["Peak"][];
+        };
+        /** @description What the processor reaches in multiply-adds of a precision, by probe, in 10⁹ operations a second. */
+        Peak: {
+            /** @description `fp32`, `int8` or `bf16`; empty where there are no instructions for it. */
+            precision: string;
+            /** @description What the probe used. */
+            instructions: string;
             /**
              * Format: double
-             * @description GFLOP/s of one core, by probe.
+             * @description On one core.
              */
-            peak_one_core: number;
-            /**
-             * Format: double
-             * @description GFLOP/s of `peak_cores` cores at once.
-             */
-            peak_all_cores: number;
+            one_core: number;
             /** @description As many as a query has threads, but no more than there are. */
-            peak_cores: number;
+            cores: number;
+            /**
+             * Format: double
+             * @description On `cores` cores at once.
+             */
+            all_cores: number;
         };
         /** @description Figures of a model on a target. */
         BenchmarkSubject: {
@@ -1003,7 +1013,7 @@ export interface components {
             gflops: number;
             /**
              * Format: double
-             * @description Share of the probe's peak; absent where the target does not compute in float32 on the processor.
+             * @description Share of the peak in the precision of the target's products; absent where it has none, as on a GPU.
              */
             peak_share?: number;
             /** @description p99 is at most `bound_ms`. */
@@ -1321,15 +1331,13 @@ export interface components {
              * @description 10⁹ operations a second, two a multiply-add.
              */
             gflops: number;
-            /**
-             * Format: double
-             * @description The same of the probe on one core.
-             */
-            peak_gflops: number;
-            /** @description The instructions that the probe used. */
-            peak: string;
+            /** @description The set of kernels that ran, as `EDGEVIT_KERNELS` may force one. */
+            provider: string;
+            peak: components["schemas"]["Peak"];
             /** @description The steps of a run in their order. */
             steps: components["schemas"]["ProfileStep"][];
+            /** @description What disturbed the runs. */
+            findings: components["schemas"]["Finding"][];
         };
         /** @description Nodes that are computed together. */
         ProfileStep: {
@@ -1354,7 +1362,7 @@ export interface components {
             gflops: number;
             /**
              * Format: double
-             * @description `gflops` by `peak_gflops`; more threads than one may pass 1.
+             * @description `gflops` by the peak of all cores of the run; 0 where there is none. What a step of `int8` or `bf16` computes in fp32 has its share of the higher peak too.
              */
             share_of_peak: number;
         };

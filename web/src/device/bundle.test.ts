@@ -27,7 +27,7 @@ test.each([
 });
 
 test("the file is gzipped JSON", async () => {
-  const bundle = { schema: 1, id: "x" } as Bundle;
+  const bundle = { schema: 2, id: "x" } as Bundle;
   const file = await gzipBundle(bundle);
   expect(file.type).toBe("application/gzip");
   expect(await new Response(file.stream().pipeThrough(new DecompressionStream("gzip"))).json()).toEqual(bundle);

@@ -2,7 +2,7 @@ import type { Description } from "./protocol";
 
 /** The form of a run's file: Go's bench.Bundle, without the summary, which a reader makes anew. */
 export interface Bundle {
-  schema: 1;
+  schema: 2;
   id: string;
   origin: "browser";
   /** RFC 3339, UTC. */
@@ -12,7 +12,6 @@ export interface Bundle {
   models: ModelFacts[];
   environment: Environment;
   disturbances: number;
-  probe_name: string;
   probes: never[];
   /** Every model on every target, model by model, in the plan's order. */
   subjects: Subject[];

@@ -116,7 +116,7 @@ export async function measure(o: MeasureOptions): Promise<Bundle> {
     }
     check(subjects);
     return {
-      schema: 1,
+      schema: 2,
       id: newID(created),
       origin: "browser",
       created: created.toISOString(),
@@ -125,7 +125,6 @@ export async function measure(o: MeasureOptions): Promise<Bundle> {
       models: o.models.map(({ name, hash, untrained, macs }) => ({ name, hash, untrained, macs })),
       environment: env,
       disturbances: 0,
-      probe_name: "",
       probes: [],
       subjects,
     };

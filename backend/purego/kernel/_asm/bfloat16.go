@@ -21,7 +21,7 @@ var (
 
 // patch writes what neither avo nor Go's assembler has in the place of the
 // VPDPBUSD that stands for it: VDPBF16PS, the dot products of pairs of bfloat16,
-// added to float32, in the bfloat16 kernels, and the VPDPBUSD of AVX-VNNI.
+// added to float32, in the bfloat16 kernels and probe, and the VPDPBUSD of AVX-VNNI.
 func patch() {
 	file := flag.Lookup("out").Value.String()
 	data, err := os.ReadFile(file)
@@ -34,11 +34,11 @@ func patch() {
 		if m := textLine.FindStringSubmatch(line); m != nil {
 			kernel = m[1]
 		}
-		if m := dotLine.FindStringSubmatch(line); m != nil && strings.HasPrefix(kernel, bfloat16Prefix) {
+		if m := dotLine.FindStringSubmatch(line); m != nil && (strings.HasPrefix(kernel, bfloat16Prefix) || kernel == probeBFloat16) {
 			z := registers(m)
 			lines[i] = fmt.Sprintf("\t%s // VDPBF16PS Z%d, Z%d, Z%d", encodeVDPBF16PS(z[0], z[1], z[2]), z[0], z[1], z[2])
 		}
-		if m := vnniLine.FindStringSubmatch(line); m != nil && strings.HasPrefix(kernel, avxVNNIPrefix) {
+		if m := vnniLine.FindStringSubmatch(line); m != nil && (strings.HasPrefix(kernel, avxVNNIPrefix) || kernel == probeAVXVNNI) {
 			y := registers(m)
 			lines[i] = fmt.Sprintf("\t%s // VPDPBUSD Y%d, Y%d, Y%d", encodeAVXVNNI(y[0], y[1], y[2]), y[0], y[1], y[2])
 		}

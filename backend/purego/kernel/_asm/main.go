@@ -42,7 +42,7 @@ func main() {
 	spread()
 	quantize()
 	round()
-	fmaProbe()
+	probes()
 	Generate()
 	patch()
 }
@@ -662,30 +662,6 @@ func spread() {
 	ADDQ(c, src)
 	DECQ(pixels)
 	JNZ(LabelRef("pixel"))
-	VZEROUPPER()
-	RET()
-}
-
-// probeSums is the number of independent sums of fmaProbe, probeFlops in
-// kernel_amd64.go being 2 * 16 times as much: more than any processor's latency
-// times its units.
-const probeSums = 24
-
-// fmaProbe computes rounds of multiply-adds that need registers only.
-func fmaProbe() {
-	TEXT("fmaProbe", NOSPLIT, "func(rounds int)")
-	rounds := Load(Param("rounds"), GP64())
-	scale, shift := constantF(0.75), constantF(0.25)
-	sums := make([]VecVirtual, probeSums)
-	for i := range sums {
-		sums[i] = constantF(float32(i))
-	}
-	Label("loop")
-	for _, sum := range sums {
-		VFMADD213PS(shift, scale, sum) // tends to 1
-	}
-	DECQ(rounds)
-	JNZ(LabelRef("loop"))
 	VZEROUPPER()
 	RET()
 }
