@@ -287,16 +287,28 @@ func bytesVectorsAVX2(t *byte)
 func geluVectorsAVX2(t *byte)
 
 //go:noescape
-func depthwiseAVX2x3(t *byte)
+func depthwiseAVX2x3x1(t *byte)
 
 //go:noescape
-func depthwiseAVX2x5(t *byte)
+func depthwiseAVX512x3x1(t *byte)
 
 //go:noescape
-func depthwise3(t *byte)
+func depthwiseAVX2x3x7(t *byte)
 
 //go:noescape
-func depthwise5(t *byte)
+func depthwiseAVX512x3x7(t *byte)
+
+//go:noescape
+func depthwiseAVX2x5x1(t *byte)
+
+//go:noescape
+func depthwiseAVX512x5x1(t *byte)
+
+//go:noescape
+func depthwiseAVX2x5x7(t *byte)
+
+//go:noescape
+func depthwiseAVX512x5x7(t *byte)
 
 //go:noescape
 func normRows(t *byte)

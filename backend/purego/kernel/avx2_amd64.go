@@ -119,29 +119,6 @@ func geluRowAVX2(dst, src []float32) {
 	geluGeneric(dst[whole*lanesAVX2:], src[whole*lanesAVX2:])
 }
 
-func packFilterAVX2(weight, bias []float32, kernel, c int) *Filter {
-	return packFilterVectors(weight, bias, kernel, c, lanesAVX2)
-}
-
-func depthwiseRowsAVX2(d DepthwiseArgs) {
-	f := d.Filter
-	if f.Kernel != 3 && f.Kernel != 5 {
-		depthwiseGeneric(d)
-		return
-	}
-	n := d.W * f.C
-	r := depthwiseRow{dst: pointer(d.Dst[:n]), weight: pointer(f.values), start: pointer(f.values), c: uintptr(f.C) * 4, period: f.C / gcd(f.C, lanesAVX2)}
-	r.count, r.mask = (n+lanesAVX2-1)/lanesAVX2, maskAVX2(n)
-	for i, line := range d.Lines {
-		r.lines[i] = pointer(line[:n+(f.Kernel-1)*f.C+LineSlack])
-	}
-	if f.Kernel == 3 {
-		depthwiseAVX2x3((*byte)(unsafe.Pointer(&r)))
-	} else {
-		depthwiseAVX2x5((*byte)(unsafe.Pointer(&r)))
-	}
-}
-
 func attentionAVX2(a AttentionArgs) {
 	shapeAVX2.attention(a, func(scores []float32, ld int) {
 		for i := range a.M {

@@ -47,7 +47,7 @@ var avx512 = Table{
 	Quantize:         quantizeAVX512,
 	GemmInt8:         gemmInt8AVX512,
 	PackFilter:       packFilterAVX512,
-	Depthwise:        depthwiseAVX512,
+	Depthwise:        depthwiseRowsAVX512,
 	Norm:             normAVX512,
 	GELU:             geluAVX512,
 	Attention:        attentionAVX512,
@@ -289,70 +289,6 @@ func geluAVX512(dst, src []float32) {
 	a := geluArgs{dst: pointer(dst), src: pointer(src), table: unsafe.Pointer(&geluVectorTable)}
 	a.count, a.mask = vectors(len(src))
 	geluVectors((*byte)(unsafe.Pointer(&a)))
-}
-
-// packFilterAVX512 repeats the channels until a period of whole vectors, and
-// lays out for each vector its bias and its taps: [period][1+kernel²][16]. Kernels other than
-// 3 and 5 run the portable code.
-func packFilterAVX512(weight, bias []float32, kernel, c int) *Filter {
-	return packFilterVectors(weight, bias, kernel, c, lanes)
-}
-
-func packFilterVectors(weight, bias []float32, kernel, c, lanes int) *Filter {
-	if kernel != 3 && kernel != 5 {
-		return packFilterGeneric(weight, bias, kernel, c)
-	}
-	taps := kernel * kernel
-	period := c / gcd(c, lanes)
-	f := &Filter{Kernel: kernel, C: c, values: Floats(period * (1 + taps) * lanes)}
-	for p := range period {
-		for i := range lanes {
-			channel := (p*lanes + i) % c
-			at := p*(1+taps)*lanes + i
-			f.values[at] = bias[channel]
-			for t := range taps {
-				f.values[at+(1+t)*lanes] = weight[t*c+channel]
-			}
-		}
-	}
-	return f
-}
-
-func gcd(a, b int) int {
-	for b > 0 {
-		a, b = b, a%b
-	}
-	return a
-}
-
-// depthwiseRow is the argument of the depthwise kernels. The layout is known to
-// _asm.
-type depthwiseRow struct {
-	dst, weight   unsafe.Pointer
-	c             uintptr // bytes of a pixel
-	count, period int     // vectors of the row; of the weights
-	start         unsafe.Pointer
-	mask          uint64
-	lines         [5]unsafe.Pointer
-}
-
-func depthwiseAVX512(d DepthwiseArgs) {
-	f := d.Filter
-	if f.Kernel != 3 && f.Kernel != 5 {
-		depthwiseGeneric(d)
-		return
-	}
-	n := d.W * f.C
-	r := depthwiseRow{dst: pointer(d.Dst[:n]), weight: pointer(f.values), start: pointer(f.values), c: uintptr(f.C) * 4, period: f.C / gcd(f.C, lanes)}
-	r.count, r.mask = vectors(n)
-	for i, line := range d.Lines {
-		r.lines[i] = pointer(line[:n+(f.Kernel-1)*f.C+LineSlack])
-	}
-	if f.Kernel == 3 {
-		depthwise3((*byte)(unsafe.Pointer(&r)))
-	} else {
-		depthwise5((*byte)(unsafe.Pointer(&r)))
-	}
 }
 
 // normArgs is the argument of normRows. The layout is known to _asm.

@@ -144,7 +144,7 @@ func TestGemmKeepsNaN(t *testing.T) {
 
 func TestDepthwise(t *testing.T) {
 	each(t, func(t *testing.T, k *Table, rng *rand.Rand) {
-		for _, size := range []struct{ w, c, kernel int }{{1, 1, 3}, {2, 3, 5}, {7, 36, 3}, {8, 37, 5}, {14, 16, 7}, {5, 48, 3}, {4, 144, 5}, {3, 2, 1}} {
+		for _, size := range []struct{ w, c, kernel int }{{1, 1, 3}, {2, 3, 5}, {7, 36, 3}, {8, 37, 5}, {14, 16, 7}, {5, 48, 3}, {4, 144, 5}, {3, 2, 1}, {9, 8, 3}, {20, 17, 5}, {14, 16, 3}, {21, 24, 5}} {
 			lines := make([][]float32, size.kernel)
 			for i := range lines {
 				lines[i] = random(rng, (size.w+size.kernel-1)*size.c+LineSlack)
@@ -170,6 +170,25 @@ func TestDepthwise(t *testing.T) {
 			}
 		}
 	})
+}
+
+func BenchmarkDepthwise(b *testing.B) {
+	for _, k := range Tables() {
+		for _, size := range []struct{ w, c, kernel int }{{56, 36, 3}, {56, 36, 5}, {28, 72, 5}, {14, 144, 3}, {14, 144, 5}, {14, 240, 5}} {
+			b.Run(fmt.Sprintf("%s/%dx%d/%d", k.Name, size.w, size.c, size.kernel), func(b *testing.B) {
+				rng := rand.New(rand.NewPCG(1, 2))
+				taps := size.kernel * size.kernel
+				d := DepthwiseArgs{Dst: make([]float32, size.w*size.c), W: size.w, Filter: k.PackFilter(random(rng, taps*size.c), random(rng, size.c), size.kernel, size.c)}
+				for range size.kernel {
+					d.Lines = append(d.Lines, random(rng, (size.w+size.kernel-1)*size.c+LineSlack))
+				}
+				for b.Loop() {
+					k.Depthwise(d)
+				}
+				b.ReportMetric(2*float64(size.w*size.c*taps)*float64(b.N)/b.Elapsed().Seconds()/1e9, "GFLOP/s")
+			})
+		}
+	}
 }
 
 func TestSpread(t *testing.T) {

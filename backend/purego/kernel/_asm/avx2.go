@@ -132,14 +132,3 @@ func geluAVX2() {
 	VZEROUPPER()
 	RET()
 }
-
-// depthwiseAVX2 is depthwise in vectors of 8, the last one masked by a vector
-// in memory.
-func depthwiseAVX2(kernel int) {
-	depthwise("depthwiseAVX2x", kernel, 32, YMM, func(args Register) func(sum, x VecVirtual, dst Mem) {
-		return func(sum, x VecVirtual, dst Mem) {
-			VMOVUPS(Mem{Base: field(args, 48)}, x)
-			VMASKMOVPS(sum, x, dst)
-		}
-	})
-}

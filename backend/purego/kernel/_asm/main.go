@@ -32,10 +32,12 @@ func main() {
 	highestAVX2()
 	bytesAVX2()
 	geluAVX2()
-	depthwiseAVX2(3)
-	depthwiseAVX2(5)
-	depthwiseAVX512(3)
-	depthwiseAVX512(5)
+	for _, kernel := range []int{3, 5} {
+		for _, pixels := range []int{1, 7} {
+			depthwise("depthwiseAVX2", kernel, pixels, 32, YMM)
+			depthwise("depthwiseAVX512", kernel, pixels, 64, ZMM)
+		}
+	}
 	norm()
 	softmax()
 	gelu()
@@ -324,75 +326,6 @@ func gelu() {
 	VMOVUPS(x, last, Mem{Base: dst})
 	VZEROUPPER()
 	RET()
-}
-
-// depthwise computes one row of output. The image's lines are padded, so that
-// the tap kx of pixel x is x + kx. vector makes a register of width bytes; begin
-// loads what store, which writes the last vector up to the channels' end, needs.
-func depthwise(name string, kernel, width int, vector func() VecVirtual, begin func(args Register) (store func(sum, x VecVirtual, dst Mem))) {
-	TEXT(fmt.Sprintf("%s%d", name, kernel), NOSPLIT, "func(t *byte)")
-	Pragma("noescape")
-	args := Load(Param("t"), GP64())
-	dst, weight, c := field(args, 0), field(args, 8), field(args, 16)
-	count, period, start := field(args, 24), field(args, 32), field(args, 40)
-	store := begin(args)
-	lines := make([]GPVirtual, kernel)
-	for i := range lines {
-		lines[i] = field(args, 56+8*i)
-	}
-	c3 := GP64()
-	LEAQ(Mem{Base: c, Index: c, Scale: 2}, c3)
-	tap := func(ky, kx int) Mem {
-		m := Mem{Base: lines[ky]}
-		switch kx {
-		case 0:
-		case 3:
-			m.Index, m.Scale = c3, 1
-		default:
-			m.Index, m.Scale = c, uint8(kx)
-		}
-		return m
-	}
-	sum, x := vector(), vector()
-	taps := kernel * kernel
-	compute := func() {
-		VMOVUPS(Mem{Base: weight}, sum) // the bias
-		for ky := range kernel {
-			for kx := range kernel {
-				VMOVUPS(tap(ky, kx), x)
-				VFMADD231PS(Mem{Base: weight, Disp: width * (1 + ky*kernel + kx)}, x, sum)
-			}
-		}
-	}
-	DECQ(count)
-	JZ(LabelRef("last"))
-	Label("loop")
-	compute()
-	VMOVUPS(sum, Mem{Base: dst})
-	ADDQ(Imm(uint64(width)), dst)
-	for _, l := range lines {
-		ADDQ(Imm(uint64(width)), l)
-	}
-	ADDQ(U32(uint32(width*(1+taps))), weight)
-	DECQ(period)
-	JNZ(LabelRef("same"))
-	MOVQ(start, weight)
-	MOVQ(Mem{Base: args, Disp: 32}, period)
-	Label("same")
-	DECQ(count)
-	JNZ(LabelRef("loop"))
-	Label("last")
-	compute()
-	store(sum, x, Mem{Base: dst})
-	VZEROUPPER()
-	RET()
-}
-
-func depthwiseAVX512(kernel int) {
-	depthwise("depthwise", kernel, 64, ZMM, func(args Register) func(sum, x VecVirtual, dst Mem) {
-		last := mask(args, 48)
-		return func(sum, x VecVirtual, dst Mem) { VMOVUPS(sum, last, dst) }
-	})
 }
 
 // sum adds the 16 lanes of z into all lanes.
