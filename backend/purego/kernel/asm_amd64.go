@@ -317,6 +317,9 @@ func normRows(t *byte)
 func softmaxRows(t *byte)
 
 //go:noescape
+func transpose16(t *byte)
+
+//go:noescape
 func geluVectors(t *byte)
 
 //go:noescape

@@ -29241,6 +29241,233 @@ scalelast:
 	VZEROUPPER
 	RET
 
+// func transpose16(t *byte)
+// Requires: AVX, AVX512F
+TEXT ·transpose16(SB), NOSPLIT, $0-8
+	MOVQ      t+0(FP), AX
+	MOVQ      (AX), CX
+	MOVQ      8(AX), DX
+	MOVQ      16(AX), BX
+	MOVQ      24(AX), SI
+	MOVQ      32(AX), DI
+	MOVQ      40(AX), R8
+	MOVQ      48(AX), AX
+	KMOVW     AX, K1
+	VPXORD    Z0, Z0, Z0
+	VPXORD    Z1, Z1, Z1
+	VPXORD    Z2, Z2, Z2
+	VPXORD    Z3, Z3, Z3
+	VPXORD    Z4, Z4, Z4
+	VPXORD    Z5, Z5, Z5
+	VPXORD    Z6, Z6, Z6
+	VPXORD    Z7, Z7, Z7
+	VPXORD    Z8, Z8, Z8
+	VPXORD    Z9, Z9, Z9
+	VPXORD    Z10, Z10, Z10
+	VPXORD    Z11, Z11, Z11
+	VPXORD    Z12, Z12, Z12
+	VPXORD    Z13, Z13, Z13
+	VPXORD    Z14, Z14, Z14
+	VPXORD    Z15, Z15, Z15
+	CMPQ      DI, $0x00
+	JLE       loaded
+	VMOVUPS.Z (DX), K1, Z0
+	ADDQ      SI, DX
+	CMPQ      DI, $0x01
+	JLE       loaded
+	VMOVUPS.Z (DX), K1, Z1
+	ADDQ      SI, DX
+	CMPQ      DI, $0x02
+	JLE       loaded
+	VMOVUPS.Z (DX), K1, Z2
+	ADDQ      SI, DX
+	CMPQ      DI, $0x03
+	JLE       loaded
+	VMOVUPS.Z (DX), K1, Z3
+	ADDQ      SI, DX
+	CMPQ      DI, $0x04
+	JLE       loaded
+	VMOVUPS.Z (DX), K1, Z4
+	ADDQ      SI, DX
+	CMPQ      DI, $0x05
+	JLE       loaded
+	VMOVUPS.Z (DX), K1, Z5
+	ADDQ      SI, DX
+	CMPQ      DI, $0x06
+	JLE       loaded
+	VMOVUPS.Z (DX), K1, Z6
+	ADDQ      SI, DX
+	CMPQ      DI, $0x07
+	JLE       loaded
+	VMOVUPS.Z (DX), K1, Z7
+	ADDQ      SI, DX
+	CMPQ      DI, $0x08
+	JLE       loaded
+	VMOVUPS.Z (DX), K1, Z8
+	ADDQ      SI, DX
+	CMPQ      DI, $0x09
+	JLE       loaded
+	VMOVUPS.Z (DX), K1, Z9
+	ADDQ      SI, DX
+	CMPQ      DI, $0x0a
+	JLE       loaded
+	VMOVUPS.Z (DX), K1, Z10
+	ADDQ      SI, DX
+	CMPQ      DI, $0x0b
+	JLE       loaded
+	VMOVUPS.Z (DX), K1, Z11
+	ADDQ      SI, DX
+	CMPQ      DI, $0x0c
+	JLE       loaded
+	VMOVUPS.Z (DX), K1, Z12
+	ADDQ      SI, DX
+	CMPQ      DI, $0x0d
+	JLE       loaded
+	VMOVUPS.Z (DX), K1, Z13
+	ADDQ      SI, DX
+	CMPQ      DI, $0x0e
+	JLE       loaded
+	VMOVUPS.Z (DX), K1, Z14
+	ADDQ      SI, DX
+	CMPQ      DI, $0x0f
+	JLE       loaded
+	VMOVUPS.Z (DX), K1, Z15
+	ADDQ      SI, DX
+
+loaded:
+	VUNPCKLPS  Z1, Z0, Z16
+	VUNPCKHPS  Z1, Z0, Z17
+	VUNPCKLPS  Z3, Z2, Z18
+	VUNPCKHPS  Z3, Z2, Z19
+	VUNPCKLPS  Z5, Z4, Z20
+	VUNPCKHPS  Z5, Z4, Z21
+	VUNPCKLPS  Z7, Z6, Z22
+	VUNPCKHPS  Z7, Z6, Z23
+	VUNPCKLPS  Z9, Z8, Z24
+	VUNPCKHPS  Z9, Z8, Z25
+	VUNPCKLPS  Z11, Z10, Z26
+	VUNPCKHPS  Z11, Z10, Z27
+	VUNPCKLPS  Z13, Z12, Z28
+	VUNPCKHPS  Z13, Z12, Z29
+	VUNPCKLPS  Z15, Z14, Z30
+	VUNPCKHPS  Z15, Z14, Z15
+	VUNPCKLPD  Z18, Z16, Z0
+	VUNPCKHPD  Z18, Z16, Z1
+	VUNPCKLPD  Z19, Z17, Z2
+	VUNPCKHPD  Z19, Z17, Z3
+	VUNPCKLPD  Z22, Z20, Z4
+	VUNPCKHPD  Z22, Z20, Z5
+	VUNPCKLPD  Z23, Z21, Z6
+	VUNPCKHPD  Z23, Z21, Z7
+	VUNPCKLPD  Z26, Z24, Z8
+	VUNPCKHPD  Z26, Z24, Z9
+	VUNPCKLPD  Z27, Z25, Z10
+	VUNPCKHPD  Z27, Z25, Z11
+	VUNPCKLPD  Z30, Z28, Z12
+	VUNPCKHPD  Z30, Z28, Z13
+	VUNPCKLPD  Z15, Z29, Z14
+	VUNPCKHPD  Z15, Z29, Z15
+	VSHUFF32X4 $0x88, Z4, Z0, Z16
+	VSHUFF32X4 $0xdd, Z4, Z0, Z20
+	VSHUFF32X4 $0x88, Z12, Z8, Z24
+	VSHUFF32X4 $0xdd, Z12, Z8, Z28
+	VSHUFF32X4 $0x88, Z5, Z1, Z17
+	VSHUFF32X4 $0xdd, Z5, Z1, Z21
+	VSHUFF32X4 $0x88, Z13, Z9, Z25
+	VSHUFF32X4 $0xdd, Z13, Z9, Z29
+	VSHUFF32X4 $0x88, Z6, Z2, Z18
+	VSHUFF32X4 $0xdd, Z6, Z2, Z22
+	VSHUFF32X4 $0x88, Z14, Z10, Z26
+	VSHUFF32X4 $0xdd, Z14, Z10, Z30
+	VSHUFF32X4 $0x88, Z7, Z3, Z19
+	VSHUFF32X4 $0xdd, Z7, Z3, Z23
+	VSHUFF32X4 $0x88, Z15, Z11, Z27
+	VSHUFF32X4 $0xdd, Z15, Z11, Z15
+	VSHUFF32X4 $0x88, Z24, Z16, Z0
+	VSHUFF32X4 $0xdd, Z24, Z16, Z8
+	VSHUFF32X4 $0x88, Z28, Z20, Z4
+	VSHUFF32X4 $0xdd, Z28, Z20, Z12
+	VSHUFF32X4 $0x88, Z25, Z17, Z1
+	VSHUFF32X4 $0xdd, Z25, Z17, Z9
+	VSHUFF32X4 $0x88, Z29, Z21, Z5
+	VSHUFF32X4 $0xdd, Z29, Z21, Z13
+	VSHUFF32X4 $0x88, Z26, Z18, Z2
+	VSHUFF32X4 $0xdd, Z26, Z18, Z10
+	VSHUFF32X4 $0x88, Z30, Z22, Z6
+	VSHUFF32X4 $0xdd, Z30, Z22, Z14
+	VSHUFF32X4 $0x88, Z27, Z19, Z3
+	VSHUFF32X4 $0xdd, Z27, Z19, Z11
+	VSHUFF32X4 $0x88, Z15, Z23, Z7
+	VSHUFF32X4 $0xdd, Z15, Z23, Z15
+	CMPQ       R8, $0x00
+	JLE        stored
+	VMOVUPS    Z0, (CX)
+	ADDQ       BX, CX
+	CMPQ       R8, $0x01
+	JLE        stored
+	VMOVUPS    Z1, (CX)
+	ADDQ       BX, CX
+	CMPQ       R8, $0x02
+	JLE        stored
+	VMOVUPS    Z2, (CX)
+	ADDQ       BX, CX
+	CMPQ       R8, $0x03
+	JLE        stored
+	VMOVUPS    Z3, (CX)
+	ADDQ       BX, CX
+	CMPQ       R8, $0x04
+	JLE        stored
+	VMOVUPS    Z4, (CX)
+	ADDQ       BX, CX
+	CMPQ       R8, $0x05
+	JLE        stored
+	VMOVUPS    Z5, (CX)
+	ADDQ       BX, CX
+	CMPQ       R8, $0x06
+	JLE        stored
+	VMOVUPS    Z6, (CX)
+	ADDQ       BX, CX
+	CMPQ       R8, $0x07
+	JLE        stored
+	VMOVUPS    Z7, (CX)
+	ADDQ       BX, CX
+	CMPQ       R8, $0x08
+	JLE        stored
+	VMOVUPS    Z8, (CX)
+	ADDQ       BX, CX
+	CMPQ       R8, $0x09
+	JLE        stored
+	VMOVUPS    Z9, (CX)
+	ADDQ       BX, CX
+	CMPQ       R8, $0x0a
+	JLE        stored
+	VMOVUPS    Z10, (CX)
+	ADDQ       BX, CX
+	CMPQ       R8, $0x0b
+	JLE        stored
+	VMOVUPS    Z11, (CX)
+	ADDQ       BX, CX
+	CMPQ       R8, $0x0c
+	JLE        stored
+	VMOVUPS    Z12, (CX)
+	ADDQ       BX, CX
+	CMPQ       R8, $0x0d
+	JLE        stored
+	VMOVUPS    Z13, (CX)
+	ADDQ       BX, CX
+	CMPQ       R8, $0x0e
+	JLE        stored
+	VMOVUPS    Z14, (CX)
+	ADDQ       BX, CX
+	CMPQ       R8, $0x0f
+	JLE        stored
+	VMOVUPS    Z15, (CX)
+	ADDQ       BX, CX
+
+stored:
+	VZEROUPPER
+	RET
+
 // func geluVectors(t *byte)
 // Requires: AVX, AVX512DQ, AVX512F
 TEXT ·geluVectors(SB), NOSPLIT, $0-8

@@ -351,11 +351,34 @@ func (s shape) attention(a AttentionArgs, softmax func(scores []float32, ld int)
 	s.gemm(GemmArgs{Dst: a.Dst, LdDst: a.LdDst, A: scores, LdA: ld, M: a.M}, values, noBias, 0, a.Tokens, a.D)
 }
 
+// transposeArgs is the argument of transpose16. The layout is known to _asm.
+type transposeArgs struct {
+	dst, src      unsafe.Pointer
+	ldDst, ldSrc  uintptr
+	rows, columns int    // of src
+	mask          uint64 // of the columns
+}
+
 // packTransposed is packPanels of the transpose of x, [n k] with the stride ld.
 func (s shape) packTransposed(dst, x []float32, k, n, ld int) {
 	for j := 0; j < n; j += s.panel() {
 		cols := min(s.panel(), n-j)
 		width := s.up(cols)
+		if s.lanes == lanes {
+			t := transposeArgs{ldDst: uintptr(width) * 4, ldSrc: uintptr(ld) * 4}
+			for c := 0; c < cols; c += lanes {
+				t.rows = min(lanes, cols-c)
+				_ = x[(j+c+t.rows-1)*ld+k-1]
+				for i := 0; i < k; i += lanes {
+					t.columns = min(lanes, k-i)
+					t.mask = 1<<t.columns - 1
+					t.dst, t.src = pointer(dst[i*width+c:]), pointer(x[(j+c)*ld+i:])
+					transpose16((*byte)(unsafe.Pointer(&t)))
+				}
+			}
+			dst = dst[k*width:]
+			continue
+		}
 		for c := range cols {
 			row := x[(j+c)*ld:][:k]
 			to := dst[c:]

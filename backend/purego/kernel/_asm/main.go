@@ -40,6 +40,7 @@ func main() {
 	}
 	norm()
 	softmax()
+	transpose()
 	gelu()
 	spread()
 	quantize()
