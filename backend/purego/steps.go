@@ -95,7 +95,7 @@ type gemm struct {
 
 func (o *gemm) apply(x *exec, w, row, m int) {
 	k, n := o.weight.K, o.weight.N
-	g := kernel.GemmArgs{Dst: x.rows(o.dst, w, row, n), LdDst: n, A: x.rows(o.src, w, row, k), LdA: k, B: o.weight, M: m, GELU: o.gelu}
+	g := kernel.GemmArgs{Dst: x.rows(o.dst, w, row, n), LdDst: n, A: x.rows(o.src, w, row, k), LdA: k, B: o.weight, M: m, GELU: o.gelu, Part: w, Parts: x.plan.threads}
 	if o.adds {
 		g.Residual, g.LdRes = x.rows(o.residual, w, row, n), n
 	}
@@ -132,7 +132,7 @@ func (o *gemmBFloat16) apply(x *exec, w, row, m int) {
 	k, n := o.weight.K, o.weight.N
 	line, halves := kernel.RoundedLine(k), x.halves[w]
 	x.plan.kernels.BFloat16.Round(kernel.RoundArgs{Dst: halves, LdDst: line, Src: x.rows(o.src, w, row, k), LdSrc: k, M: m, K: k})
-	g := kernel.BFloat16Args{Dst: x.rows(o.dst, w, row, n), LdDst: n, A: halves, LdA: line, B: o.weight, M: m, GELU: o.gelu}
+	g := kernel.BFloat16Args{Dst: x.rows(o.dst, w, row, n), LdDst: n, A: halves, LdA: line, B: o.weight, M: m, GELU: o.gelu, Part: w, Parts: x.plan.threads}
 	if o.adds {
 		g.Residual, g.LdRes = x.rows(o.residual, w, row, n), n
 	}

@@ -51,7 +51,7 @@ func packAVX2(b, bias []float32, k, n int) *Matrix { return shapeAVX2.pack(b, bi
 func gemmTilesAVX2(g GemmArgs) {
 	thenGELU(g.Dst, g.LdDst, g.Residual, g.LdRes, g.M, g.B.N, g.GELU, func(residual []float32) {
 		g.GELU, g.Residual = false, residual
-		shapeAVX2.gemm(g, g.B.values, g.B.bias, shapeAVX2.panel(), g.B.K, g.B.N)
+		shapeAVX2.gemm(g, g.B.values, g.B.bias, g.B.N, g.B.K, g.B.N)
 	})
 }
 

@@ -46,6 +46,8 @@ type BFloat16Args struct {
 	LdRes    int
 	M        int
 	GELU     bool
+
+	Part, Parts int
 }
 
 // roundBFloat16 is the nearest bfloat16, ties to even.

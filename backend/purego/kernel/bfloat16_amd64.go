@@ -49,7 +49,8 @@ func gemmBFloat16(g BFloat16Args) {
 	pairs := unsafe.Slice((*float32)(unsafe.Pointer(&g.A[0])), len(g.A)/2)
 	shapeBFloat16.gemm(GemmArgs{
 		Dst: g.Dst, LdDst: g.LdDst, A: pairs, LdA: g.LdA / 2, Residual: g.Residual, LdRes: g.LdRes, M: g.M, GELU: g.GELU,
-	}, g.B.values, g.B.bias, panel, steps, g.B.N)
+		Part: g.Part, Parts: g.Parts,
+	}, g.B.values, g.B.bias, g.B.N, steps, g.B.N)
 }
 
 // runBFloat16 is run for pairs of bfloat16.

@@ -87,6 +87,10 @@ type GemmArgs struct {
 	M        int
 	GELU     bool
 
+	// Part of Parts is about where in B to begin, 0 of 0 being its start:
+	// threads that share B then do not wait for the same of it at once.
+	Part, Parts int
+
 	Segments, SegmentStep int
 	GroupRows, GroupStep  int
 }

@@ -207,12 +207,12 @@ func (t *gemmTile) run(kind gemmKind, rows, vectors int) {
 }
 
 func gemmAVX512(g GemmArgs) {
-	shapeAVX512.gemm(g, g.B.values, g.B.bias, panel, g.B.K, g.B.N)
+	shapeAVX512.gemm(g, g.B.values, g.B.bias, g.B.N, g.B.K, g.B.N)
 }
 
-// gemm is Table.Gemm for a packed matrix whose bias advances by biasStep from
-// panel to panel.
-func (s shape) gemm(g GemmArgs, values, bias []float32, biasStep, k, n int) {
+// gemm is Table.Gemm for a packed matrix. The panels behind biasEnd, where that
+// is less than n, have the bias from there on.
+func (s shape) gemm(g GemmArgs, values, bias []float32, biasEnd, k, n int) {
 	g.plain()
 	piece := k / g.Segments
 	t := gemmTile{
@@ -226,12 +226,16 @@ func (s shape) gemm(g GemmArgs, values, bias []float32, biasStep, k, n int) {
 	// The slices are checked once; the kernels stay inside.
 	end := (g.M-1)/g.GroupRows*g.GroupStep + (g.M-1)%g.GroupRows*g.LdA
 	_, _ = g.Dst[(g.M-1)*g.LdDst+n-1], g.A[end+(g.Segments-1)*g.SegmentStep+piece-1]
-	for j := 0; j < n; j += s.panel() {
+	panels := (n + s.panel() - 1) / s.panel()
+	first := panels * g.Part / max(g.Parts, 1)
+	for p := range panels {
+		// All panels before one are whole.
+		j, next := (first+p)%panels*s.panel(), (first+p+1)%panels*s.panel()
 		cols := min(s.panel(), n-j)
 		width := s.up(cols)
 		t.mask = s.last(cols)
-		t.b, t.bias = pointer(values), pointer(bias)
-		t.ahead = uintptr(k * width * 4)
+		t.b, t.bias = pointer(values[k*j:]), pointer(bias[min(j, biasEnd):])
+		t.ahead = uintptr(4 * k * (next - j))
 		for row := 0; row < g.M; row += g.GroupRows {
 			from := row / g.GroupRows * g.GroupStep
 			m := min(g.GroupRows, g.M-row)
@@ -253,8 +257,6 @@ func (s shape) gemm(g GemmArgs, values, bias []float32, biasStep, k, n int) {
 			}
 			t.run(s.kind, rest, width/s.lanes)
 		}
-		values = values[k*width:]
-		bias = bias[min(biasStep, len(bias)):]
 	}
 }
 

@@ -45,7 +45,7 @@ func each(t *testing.T, f func(t *testing.T, k *Table, rng *rand.Rand)) {
 func TestGemm(t *testing.T) {
 	each(t, func(t *testing.T, k *Table, rng *rand.Rand) {
 		for _, m := range []int{1, 2, 3, 4, 7, 10} {
-			for _, n := range []int{1, 2, 3, 5, 12, 36, 49} {
+			for _, n := range []int{1, 2, 3, 5, 12, 36, 49, 100} {
 				for _, depth := range []int{1, 2, 7, 36, 145} {
 					for variant := range 4 {
 						testGemm(t, k, rng, m, n, depth, variant&1 != 0, variant&2 != 0)
@@ -61,7 +61,7 @@ func testGemm(t *testing.T, k *Table, rng *rand.Rand, m, n, depth int, activate,
 	ldA, ldDst := depth+3, n+2
 	a, b, bias := random(rng, m*ldA), random(rng, depth*n), random(rng, n)
 	dst, untouched := guarded((m-1)*ldDst + n)
-	g := GemmArgs{Dst: dst, LdDst: ldDst, A: a, LdA: ldA, B: k.Pack(b, bias, depth, n), M: m, GELU: activate}
+	g := GemmArgs{Dst: dst, LdDst: ldDst, A: a, LdA: ldA, B: k.Pack(b, bias, depth, n), M: m, GELU: activate, Part: m % 3, Parts: 3}
 	var before []float32
 	if residual { // dst itself, as in a block's second half
 		copy(dst, random(rng, len(dst)))
