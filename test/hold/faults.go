@@ -40,7 +40,7 @@ func faults(ctx context.Context, t *trial) error {
 	if err != nil {
 		return err
 	}
-	for _, f := range []func(context.Context, []byte) error{t.workers, t.libraries, t.fullDisk, t.readOnly, t.killed, t.terminated, t.clock} {
+	for _, f := range []func(context.Context, []byte) error{t.workers, t.libraries, t.fullDisk, t.readOnly, t.killed, t.terminated, t.vanished, t.clock} {
 		if err := f(ctx, photo); err != nil {
 			return err
 		}
