@@ -533,7 +533,7 @@ func (t *trial) terminated(ctx context.Context, photo []byte) error {
 func (t *trial) clock(ctx context.Context, photo []byte) error {
 	const promise = "wall clock a day ahead, then two days back: answers, deadlines and a benchmark as ever"
 	if !t.long {
-		t.skip(promise, "only with -long: the program is built with another clock")
+		t.skip(promise, "only with -long: to build the program with another clock takes about a minute the first time")
 		return nil
 	}
 	dir, remove, err := t.newFolder()
