@@ -422,8 +422,9 @@ func (t *trial) killed(ctx context.Context, photo []byte) error {
 			odd = append(odd, m.Name)
 		}
 	}
+	left, _ := filepath.Glob(filepath.Join(folder, "models", ".*"))
 	up, err2 := v.post("/models?name=half", file)
-	t.promise(err == nil && err2 == nil && len(odd) == 0 && up.status == http.StatusCreated, "killed in an upload: nothing of it is served, and its name is free", "%d odd models %v; the same name then %d", len(odd), odd, up.status)
+	t.promise(err == nil && err2 == nil && len(odd) == 0 && len(left) == 0 && up.status == http.StatusCreated, "killed in an upload: nothing of it is served or left behind, and its name is free", "%d odd models %v, %d files left; the same name then %d", len(odd), odd, len(left), up.status)
 	state := v.outcomeOf(idOf(run))
 	again, err := v.post("/benchmarks?models=random:xxs&targets=purego&min_duration_ms=100&min_count=10&blocks=2", nil)
 	final := v.outcomeOf(idOf(again))
