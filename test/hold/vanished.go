@@ -27,13 +27,15 @@ type missing struct {
 	bound   time.Duration
 
 	ports    []int
+	since    time.Time     // when the last one had vanished, and nothing more was written for any
+	written  int64         // bytes that the service has written and nobody acknowledged
 	blocked  int           // whose answer could not be written
 	orphans  int           // that the kernel alone still had: the other end was silent to the last
 	released time.Duration // when the last one was
 }
 
 // gone says how many the service has let go of.
-func (m *missing) gone(sockets map[int]socket, at time.Duration) int {
+func (m *missing) gone(sockets map[int]socket) int {
 	held, orphans := 0, 0
 	for _, port := range m.ports {
 		switch s, known := sockets[port]; {
@@ -45,7 +47,7 @@ func (m *missing) gone(sockets map[int]socket, at time.Duration) int {
 	}
 	m.orphans = max(m.orphans, orphans)
 	if held > 0 {
-		m.released = at
+		m.released = time.Since(m.since)
 	}
 	return len(m.ports) - held
 }
@@ -97,6 +99,7 @@ func (t *trial) vanished(ctx context.Context, photo []byte) error {
 				return err
 			}
 		}
+		m.since = time.Now()
 	}
 
 	during := v.sample(0)
@@ -114,14 +117,18 @@ func (t *trial) vanished(ctx context.Context, photo []byte) error {
 		}
 		left = len(clients)
 		for _, m := range kinds {
-			left -= m.gone(sockets, time.Since(begin))
-			blocked := 0
+			left -= m.gone(sockets)
+			blocked, written := 0, int64(0)
 			for _, port := range m.ports {
 				if s := sockets[port]; s.held && s.unsent > 0 {
 					blocked++
+					written += s.unsent
 				}
 			}
 			m.blocked = max(m.blocked, blocked)
+			if m.unsent && written > m.written { // each answer of a pipeline has a bound of its own
+				m.written, m.since = written, time.Now()
+			}
 		}
 	}
 	sockets, err := v.sockets()
@@ -129,9 +136,8 @@ func (t *trial) vanished(ctx context.Context, photo []byte) error {
 		return err
 	}
 	for _, m := range kinds {
-		gone := m.gone(sockets, time.Since(begin))
-		// The last ones were met before the clock began, and are looked for ten
-		// times a second.
+		gone := m.gone(sockets)
+		// They are looked for between classifications, which take their time.
 		ok := gone == each && m.released <= m.bound+2*time.Second && (!m.unsent || m.blocked == each)
 		proof := fmt.Sprintf("%d closes never acknowledged", m.orphans)
 		if m.unsent { // with a request unread, a close is a reset, which waits for nothing
