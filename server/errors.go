@@ -54,6 +54,7 @@ var (
 	errMultipart       = errors.New("invalid multipart body")
 	errQueueFull       = errors.New("too many requests wait")
 	errRate            = errors.New("too many requests from one client")
+	errTooLarge        = errors.New("the model does not fit in memory")
 	errMemory          = errors.New("not enough memory")
 	errConnections     = errors.New("too many connections")
 	errNotReady        = errors.New("not ready")
@@ -222,8 +223,11 @@ var problems = []problem{
 	{errRate, "rate-limit", http.StatusTooManyRequests, "Too many requests from one client",
 		"This client's address has sent more requests within the last second than the server takes from one.",
 		"Try again after the seconds in the answer's Retry-After header, and send fewer a second."},
+	{errTooLarge, "model-too-large", http.StatusServiceUnavailable, "Model too large for memory",
+		"The model can never be open on this server as it was started: alone, or beside the default model, it takes more memory than is set aside for open models. Waiting does not help.",
+		"Use another model. The operator sets the budget with --memory-bytes; without it, it is half of GOMEMLIMIT, or of what the container or machine has."},
 	{errMemory, "memory-budget", http.StatusServiceUnavailable, "Not enough memory",
-		"The model is not open on this target, and the memory that is set aside for open models is held by those that answer requests now.",
+		"The model is not open on this target, and the memory that is set aside for open models was held by others for as long as a request may wait for that. They make room in turn.",
 		"Try again after the seconds in the answer's Retry-After header, or use a model and target that are open already, as GET /models tells. The operator sets the budget with --memory-bytes."},
 	{errConnections, "too-many-connections", http.StatusServiceUnavailable, "Too many connections",
 		"As many connections as the server serves are open already. The few that are left answer only whether it lives.",

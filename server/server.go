@@ -210,7 +210,7 @@ func New(c Config) (*Server, error) {
 		dir: c.ModelsDir, demo: c.Demo, wantDefault: c.DefaultModel, target: target, threads: c.Threads,
 		registry: c.Registry, admission: s.admission, log: c.Log, tracer: s.tracer, memory: c.Memory, quota: c.ModelsBytes,
 		open:    func(path string) (*model.Model, error) { return model.Open(path, model.Sidecar{}) },
-		entries: map[string]*entry{},
+		entries: map[string]*entry{}, moved: make(chan struct{}),
 	}
 	s.store.tidying = time.AfterFunc(tidyAfter, s.store.tidy)
 	s.store.ctx, s.store.cancel = context.WithCancel(context.Background())

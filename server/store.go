@@ -66,6 +66,9 @@ type store struct {
 	scanning sync.Mutex
 
 	mu          sync.Mutex
+	queue       []*session    // to be opened, waiting for memory; first come first served
+	leaving     int64         // bytes of sessions that make room once their users are done
+	moved       chan struct{} // is closed when memory may have become free
 	entries     map[string]*entry
 	wanted      map[string]*entry // what the last scan found
 	unserved    []*entry          // files without a name of their own: failed
@@ -111,10 +114,17 @@ type session struct {
 	err        error
 	lane       lane
 
+	// roomy says that there is memory to open it; patience is how long a request
+	// waits for that.
+	roomy    atomic.Bool
+	patience time.Duration
+
 	// Under the store's mu: a retired session is closed by its last user.
 	users   int
 	retired bool
-	used    time.Time // when its last user was done
+	leaving bool      // its bytes are among the store's leaving ones
+	since   time.Time // when it had opened
+	used    time.Time // when it was last asked for
 	bytes   int64     // of the store's memory, from before it opens on
 }
 
@@ -535,12 +545,13 @@ func (st *store) sessions(ctx context.Context, e *entry, targets []backend.Targe
 func (st *store) session(ctx context.Context, e *entry, t backend.Target) *session {
 	s := e.sessions[t]
 	if s == nil {
-		s = &session{entry: e, target: t, opened: make(chan struct{}), lane: lane{name: fmt.Sprintf("%s on %s", e.name, t)}}
+		s = &session{entry: e, target: t, opened: make(chan struct{}), patience: st.admission.maxWait, lane: lane{name: fmt.Sprintf("%s on %s", e.name, t)}}
 		e.sessions[t] = s
 		st.use(s)
 		go st.openSession(ctx, s)
 	}
 	st.use(s)
+	s.used = time.Now()
 	return s
 }
 
@@ -595,61 +606,130 @@ func (st *store) openWarm(s *session) (*backend.Classifier, error) {
 		s.bytes = 0
 		return nil, err
 	}
+	s.since = time.Now()
 	d := c.Describe()
 	s.bytes = max(s.bytes, d.WeightBytes+d.ArenaBytes, d.ResidentBytes)
 	// A process of its own takes more than its weights, which are all that was
 	// known before.
 	for st.memory > 0 {
-		held, idlest := st.held()
+		held, idlest, _ := st.held()
 		if held <= st.memory || idlest == nil {
 			break
 		}
-		st.closeIdle(idlest)
+		st.makeWay(idlest)
 	}
 	return c, nil
 }
 
-// reserve takes memory for a session that is to be opened. Idle sessions make
-// room, the one that was not used for the longest time first; the default one
-// stays.
+// turn is how long a session that requests use all the time may do so while
+// another one waits for its memory: long beside the time that opening takes.
+const turn = time.Second
+
+// reserve takes memory for a session that is to be opened, and waits for it in
+// the order in which sessions ask, so that steady traffic to some starves none.
+// It is errTooLarge where waiting would never help.
 func (st *store) reserve(s *session, bytes int64) error {
 	st.mu.Lock()
 	defer st.mu.Unlock()
-	for st.memory > 0 {
-		held, idlest := st.held()
-		if held+bytes <= st.memory {
-			break
+	st.queue = append(st.queue, s)
+	defer func() {
+		st.queue = slices.DeleteFunc(st.queue, func(other *session) bool { return other == s })
+		st.wake()
+	}()
+	for {
+		if kept := st.kept(s); st.memory > 0 && bytes > st.memory-kept {
+			return fmt.Errorf("%w: %s takes %d bytes at least; --memory-bytes lets open models take %d, %d of which the default model keeps", errTooLarge, s.lane.name, bytes, st.memory, kept)
 		}
-		if idlest == nil {
-			return fmt.Errorf("%w: %s would take %d bytes of the %d for open models, %d of which are in use", errMemory, s.lane.name, bytes, st.memory, held)
+		if st.queue[0] == s && st.makeRoom(bytes) {
+			s.bytes = bytes
+			s.roomy.Store(true)
+			return nil
 		}
-		st.closeIdle(idlest)
+		moved := st.moved
+		st.mu.Unlock()
+		select {
+		case <-moved:
+		case <-time.After(turn / 10): // somebody's turn may be over
+		case <-st.ctx.Done():
+		}
+		st.mu.Lock()
+		if st.ctx.Err() != nil {
+			return errClosing
+		}
 	}
-	s.bytes = bytes
-	return nil
 }
 
-// closeIdle ends a session without users to make room. The caller holds mu.
-func (st *store) closeIdle(s *session) {
+// wake lets those look again who wait for memory. The caller holds mu.
+func (st *store) wake() {
+	close(st.moved)
+	st.moved = make(chan struct{})
+}
+
+// makeRoom says whether that many bytes are free. Where they are not, idle
+// sessions make room, the one that was not asked for for the longest time first,
+// then those in use, the one whose turn began first. The caller holds mu.
+func (st *store) makeRoom(bytes int64) bool {
+	for st.memory > 0 {
+		held, idlest, oldest := st.held()
+		switch {
+		case held+st.leaving+bytes <= st.memory:
+			return true
+		case held+bytes <= st.memory:
+			return false
+		case idlest != nil:
+			st.makeWay(idlest)
+		case oldest != nil && time.Since(oldest.since) >= turn:
+			st.makeWay(oldest)
+		default:
+			return false
+		}
+	}
+	return true
+}
+
+// makeWay ends a session to make room: at once, or when its users are done.
+// Who asks for it meanwhile waits for another one. The caller holds mu.
+func (st *store) makeWay(s *session) {
 	st.log.Info("session closed to make room", zap.String("model", s.entry.name), zap.Stringer("target", s.target))
 	delete(s.entry.sessions, s.target)
-	s.retired = true
+	s.retired, s.leaving = true, true
+	st.leaving += s.bytes
 	st.closeUnused(s)
 }
 
-// held is the memory of all sessions, and the session that may be closed
-// first, nil where there is none. The caller holds mu.
-func (st *store) held() (bytes int64, idlest *session) {
+// held is the memory of all sessions, and those that may make way first, each
+// nil where there is none: of the idle ones, and of those in use. The default
+// one stays. The caller holds mu.
+func (st *store) held() (bytes int64, idlest, oldest *session) {
 	for _, e := range st.entries {
 		for _, s := range e.sessions {
 			bytes += s.bytes
-			idle := s.users == 0 && s.isOpen() && !(e.name == st.defaultName && s.target == st.target)
-			if idle && (idlest == nil || s.used.Before(idlest.used)) {
+			switch {
+			case !s.isOpen() || st.stays(s):
+			case s.users == 0 && (idlest == nil || s.used.Before(idlest.used)):
 				idlest = s
+			case s.users > 0 && (oldest == nil || s.since.Before(oldest.since)):
+				oldest = s
 			}
 		}
 	}
-	return bytes, idlest
+	return bytes, idlest, oldest
+}
+
+// stays says whether a session is the default one. The caller holds mu.
+func (st *store) stays(s *session) bool {
+	return s.entry.name == st.defaultName && s.target == st.target
+}
+
+// kept is the memory that the default session has, where that is not s. The
+// caller holds mu.
+func (st *store) kept(s *session) int64 {
+	if e := st.entries[st.defaultName]; e != nil {
+		if d := e.sessions[st.target]; d != nil && d != s {
+			return d.bytes
+		}
+	}
+	return 0
 }
 
 // warmTimeout bounds a first run: one that hangs must not keep its session from
@@ -667,10 +747,21 @@ func (st *store) warm(s *session, c *backend.Classifier) error {
 	return c.Run(ctx, make([]float32, c.Graph().Input().Len()), make([]float32, c.Graph().Classes()))
 }
 
-// wait returns the classifier once the session is open.
+// wait returns the classifier once the session is open. It is errMemory where
+// there is no memory to open it for as long as a request may wait.
 func (s *session) wait(ctx context.Context) (*backend.Classifier, error) {
+	if !s.roomy.Load() {
+		waiting, cancel := context.WithCancelCause(ctx)
+		defer cancel(nil)
+		defer time.AfterFunc(s.patience, func() {
+			if !s.roomy.Load() {
+				cancel(fmt.Errorf("%w: other models use it", errMemory))
+			}
+		}).Stop()
+		ctx = waiting
+	}
 	if err := await(ctx, s.opened, "await session"); err != nil {
-		return nil, fmt.Errorf("waiting for %s to open on %s: %w", s.entry.name, s.target, err)
+		return nil, fmt.Errorf("waiting for %s to open on %s: %w", s.entry.name, s.target, context.Cause(ctx))
 	}
 	return s.classifier, s.err
 }
@@ -681,8 +772,10 @@ func (st *store) release(s *session) {
 	st.mu.Lock()
 	defer st.mu.Unlock()
 	s.users--
-	s.used = time.Now()
 	st.closeUnused(s)
+	if len(st.queue) > 0 {
+		st.wake()
+	}
 }
 
 // retire takes the entry out of service; its sessions close when their last
@@ -705,6 +798,9 @@ func (st *store) closeUnused(s *session) {
 	}
 	c := s.classifier
 	s.classifier = nil
+	if s.leaving {
+		st.leaving -= s.bytes
+	}
 	st.work.Go(func() {
 		if err := c.Close(); err != nil {
 			st.log.Error("session not closed", zap.String("model", s.entry.name), zap.Stringer("target", s.target), zap.Error(err))

@@ -2,6 +2,7 @@ package server
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"net/http"
 	"net/http/httptest"
@@ -10,6 +11,7 @@ import (
 	"runtime"
 	"strings"
 	"testing"
+	"time"
 
 	"edgevit/api"
 	"edgevit/model"
@@ -104,20 +106,102 @@ func TestMemoryBudget(t *testing.T) {
 	}
 	eventually(t, "closed", func() bool { return f.closed.get() == 3 })
 
-	busy := make(chan int)
+	// One in use makes room when its users are done, and lets others wait.
+	busy, waits := make(chan int), make(chan int)
 	go func() { busy <- s.post(t, "?model=b", file).StatusCode }()
 	eventually(t, "running", func() bool { return f.running.get() == 1 })
-	resp := s.post(t, "?model=c", file)
-	if p := decode[api.Problem](t, resp); resp.StatusCode != 503 || p.Type != "/problems/memory-budget" || resp.Header.Get("Retry-After") != "1" {
-		t.Errorf("while b is in use: %d %+v, Retry-After %q", resp.StatusCode, p, resp.Header.Get("Retry-After"))
-	}
+	go func() { waits <- s.post(t, "?model=c", file).StatusCode }()
+	eventually(t, "b on its way out", func() bool { return open() == "a on fake" })
 	f.gate <- struct{}{}
 	if status := <-busy; status != 200 {
-		t.Errorf("the one in use: %d", status)
+		t.Errorf("the one in use: %d, want 200", status)
 	}
 	f.gate <- struct{}{}
-	if resp := s.post(t, "?model=c", file); resp.StatusCode != 200 {
-		t.Errorf("once b is idle: %d %s", resp.StatusCode, read(t, resp))
+	if status := <-waits; status != 200 {
+		t.Errorf("the one that waits for memory: %d, want 200", status)
+	}
+}
+
+// TestMemoryWaits: who waits for memory longer than requests wait for their turn
+// is told to come again; the model is opened all the same.
+func TestMemoryWaits(t *testing.T) {
+	s := newServer(t, files{"a.pth": "ok 1", "b.pth": "ok 2", "c.pth": "ok 3"}, &fake{}, func(c *Config) {
+		c.DefaultModel, c.Memory, c.MaxWait = "a", 2*579+50, 50*time.Millisecond
+	})
+	b, err := s.store.acquire(t.Context(), "b", s.store.target)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := b.wait(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	file := jpegFile(t)
+	resp := s.post(t, "?model=c", file)
+	if p := decode[api.Problem](t, resp); resp.StatusCode != 503 || p.Type != "/problems/memory-budget" || resp.Header.Get("Retry-After") != "1" {
+		t.Errorf("while b is in use: %d %+v, Retry-After %q; want 503 memory-budget and 1", resp.StatusCode, p, resp.Header.Get("Retry-After"))
+	}
+	s.store.release(b)
+	eventually(t, "c open", func() bool { return s.post(t, "?model=c", file).StatusCode == 200 })
+}
+
+// TestMemoryStarvesNobody: a model is opened although another one, whose memory
+// it needs, is in use without a pause; and so is the other one again.
+func TestMemoryStarvesNobody(t *testing.T) {
+	s := newServer(t, files{"a.pth": "ok 1", "b.pth": "ok 2", "c.pth": "ok 3"}, &fake{}, func(c *Config) {
+		c.DefaultModel, c.Memory = "a", 2*579+50
+	})
+	file := jpegFile(t)
+	held, err := s.store.acquire(t.Context(), "b", s.store.target)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := held.wait(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	ctx, stop := context.WithCancel(t.Context())
+	steady := make(chan error)
+	go func() {
+		for ctx.Err() == nil {
+			next, err := s.store.acquire(t.Context(), "b", s.store.target)
+			if err != nil {
+				steady <- err
+				return
+			}
+			s.store.release(held) // b always has a user
+			held = next
+			time.Sleep(time.Millisecond)
+		}
+		s.store.release(held)
+		steady <- nil
+	}()
+	for _, name := range []string{"c", "b", "c"} {
+		if resp := s.post(t, "?model="+name, file); resp.StatusCode != 200 {
+			t.Errorf("%s beside steady use of b: %d %s, want 200", name, resp.StatusCode, read(t, resp))
+		}
+	}
+	stop()
+	if err := <-steady; err != nil {
+		t.Error(err)
+	}
+}
+
+// TestModelTooLarge: a model that waiting would not help is refused as such.
+func TestModelTooLarge(t *testing.T) {
+	for name, c := range map[string]struct {
+		memory               int64
+		defaultModel, detail string
+	}{
+		"alone":                    {83, "", "takes 84 bytes at least; --memory-bytes lets open models take 83, 0 of which"},
+		"beside the default model": {579 + 83, "a", "takes 84 bytes at least; --memory-bytes lets open models take 662, 579 of which"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := newServer(t, files{"a.pth": "ok 1", "b.pth": "ok 2"}, &fake{}, func(cfg *Config) { cfg.DefaultModel, cfg.Memory = c.defaultModel, c.memory })
+			resp := s.post(t, "?model=b", jpegFile(t))
+			p := decode[api.Problem](t, resp)
+			if resp.StatusCode != 503 || p.Type != "/problems/model-too-large" || resp.Header.Get("Retry-After") != "" || !strings.Contains(p.Detail, c.detail) {
+				t.Errorf("%d %+v, Retry-After %q; want 503 model-too-large that says %q, and no Retry-After", resp.StatusCode, p, resp.Header.Get("Retry-After"), c.detail)
+			}
+		})
 	}
 }
 

@@ -117,16 +117,17 @@ func (st *store) add(ctx context.Context, name string, receive func(io.Writer) e
 	if err := os.MkdirAll(st.dir, 0o755); err != nil {
 		return nil, storageError(err)
 	}
-	f, err := os.CreateTemp(st.dir, uploadPrefix+"*")
+	f, err := st.createUpload()
 	if err != nil {
 		return nil, storageError(err)
 	}
 	defer os.Remove(f.Name())
+	defer f.Close() // only now may another server take it for one that was cut
 	err = receive(f)
 	if err == nil {
 		err = errors.Join(f.Chmod(0o644), f.Sync())
 	}
-	if err := errors.Join(err, f.Close()); err != nil {
+	if err != nil {
 		return nil, storageError(err)
 	}
 	m, err := st.verify(f.Name(), name)
@@ -137,6 +138,18 @@ func (st *store) add(ctx context.Context, name string, receive func(io.Writer) e
 		return nil, err
 	}
 	return st.place(f.Name(), name, m)
+}
+
+// createUpload makes a file for an upload that removeCut of any server leaves
+// alone while it is open.
+func (st *store) createUpload() (*os.File, error) {
+	for {
+		f, err := os.CreateTemp(st.dir, uploadPrefix+"*")
+		if err != nil || claim(f) {
+			return f, err
+		}
+		f.Close() // a server that starts has found it before it was claimed
+	}
 }
 
 // verify reads a checkpoint as for serving it under the name.
@@ -306,16 +319,21 @@ func (st *store) syncFolder() {
 }
 
 // removeCut removes what uploads have left behind that a crash has cut short.
+// Another server may share the folder and be taking one in: that one is claimed.
 func (st *store) removeCut() {
 	files, err := os.ReadDir(st.dir)
 	if err != nil {
 		return // there is no folder, so nothing is left
 	}
 	for _, f := range files {
-		// Another server may share the folder and be taking one in.
 		info, err := f.Info()
-		if err == nil && strings.HasPrefix(f.Name(), uploadPrefix) && time.Since(info.ModTime()) > 2*transferTime {
-			os.Remove(filepath.Join(st.dir, f.Name()))
+		if err != nil || !strings.HasPrefix(f.Name(), uploadPrefix) || !info.Mode().IsRegular() {
+			continue
+		}
+		path := filepath.Join(st.dir, f.Name())
+		// Where claims cannot be seen, as on some network file systems, age tells.
+		if !removeUnclaimed(path) && time.Since(info.ModTime()) > 2*transferTime {
+			os.Remove(path)
 		}
 	}
 }

@@ -10,6 +10,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -368,15 +369,70 @@ func TestUploadCut(t *testing.T) {
 	if p := decode[api.Problem](t, resp); resp.StatusCode != 408 || p.Type != "/problems/slow-body" || len(s.folder(t)) != 0 {
 		t.Errorf("a client that stops: %d %+v, folder %v", resp.StatusCode, p, s.folder(t))
 	}
+}
 
-	old := time.Now().Add(-time.Hour)
-	s = newStopped(t, files{uploadPrefix + "old": "x", uploadPrefix + "new": "x"}, &fake{}, nil)
-	if err := os.Chtimes(filepath.Join(s.store.dir, uploadPrefix+"old"), old, old); err != nil {
+// TestUploadLeftovers: a start removes what an upload has left behind whose
+// process is gone, and leaves alone what another server is taking in.
+func TestUploadLeftovers(t *testing.T) {
+	s := newUploadServer(t, nil, &fake{}, nil)
+	url, _, _ := serve(t, s)
+	body, feed := io.Pipe()
+	go io.WriteString(feed, "ok ")
+	done := make(chan int)
+	go func() {
+		r, _ := http.NewRequest(http.MethodPost, url+"/models?name=shared", body)
+		r.Header.Set("Authorization", "Bearer "+token)
+		resp, err := http.DefaultClient.Do(r)
+		if err != nil {
+			t.Error(err)
+			done <- 0
+			return
+		}
+		resp.Body.Close()
+		done <- resp.StatusCode
+	}()
+	eventually(t, "begun", func() bool { return len(s.folder(t)) == 1 })
+	begun := s.folder(t)
+	writeFiles(t, s.store.dir, files{uploadPrefix + "left": "x"})
+
+	other := newStopped(t, nil, &fake{}, func(c *Config) { c.ModelsDir = s.store.dir })
+	other.Start()
+	if got := s.folder(t); !slices.Equal(got, begun) {
+		t.Errorf("after the start of another server: %v, want %v, which this one takes in", got, begun)
+	}
+	io.WriteString(feed, "1")
+	feed.Close()
+	if status := <-done; status != http.StatusCreated {
+		t.Errorf("the upload that went on meanwhile: %d, want 201", status)
+	}
+	if got := s.folder(t); !slices.Equal(got, []string{"shared.pth"}) {
+		t.Errorf("in the end: %v, want shared.pth alone", got)
+	}
+}
+
+// TestUploadClaim: what a start was about to remove is not claimed.
+func TestUploadClaim(t *testing.T) {
+	if runtime.GOOS == "windows" {
+		t.Skip("files that are open are claimed there")
+	}
+	path := filepath.Join(t.TempDir(), "upload")
+	f, err := os.Create(path)
+	if err != nil {
 		t.Fatal(err)
 	}
-	s.Start()
-	if got := s.folder(t); !slices.Equal(got, []string{uploadPrefix + "new"}) {
-		t.Errorf("after a start: %v, want the new one, which another server may be writing", got)
+	defer f.Close()
+	if !removeUnclaimed(path) || claim(f) {
+		t.Error("a file that was removed before it was claimed counts as claimed")
+	}
+	if f, err = os.Create(path); err != nil {
+		t.Fatal(err)
+	}
+	if !claim(f) || removeUnclaimed(path) {
+		t.Error("a file that is claimed was removed")
+	}
+	f.Close()
+	if !removeUnclaimed(path) {
+		t.Error("a file whose owner is gone was not removed")
 	}
 }
 

@@ -20,6 +20,7 @@ import (
 	"golang.org/x/term"
 
 	"edgevit/backend"
+	"edgevit/backend/purego/kernel"
 	"edgevit/checkpoint"
 	"edgevit/model/demo"
 	"edgevit/preprocess"
@@ -41,7 +42,7 @@ type serveCmd struct {
 	MaxWait        time.Duration     `help:"Longest time that a request may be expected to wait for its turn." default:"5s" env:"EDGEVIT_MAX_WAIT"`
 	Rate           int               `name:"rate-limit" help:"Requests a second that one client's address may send; 0: any number." placeholder:"N" env:"EDGEVIT_RATE_LIMIT"`
 	Connections    int               `help:"Connections that are served at once." default:"2048" env:"EDGEVIT_CONNECTIONS"`
-	MemoryBytes    int64             `help:"Memory of open models, in bytes; those not used for longest make room. Default: half of GOMEMLIMIT, which is 90 % of what the container or machine has unless it is set." placeholder:"N" env:"EDGEVIT_MEMORY_BYTES"`
+	MemoryBytes    int64             `help:"Memory of open models, in bytes; those not used for longest make room, then those in use, in turn. Default: half of GOMEMLIMIT, which is 90 % of what the container or machine has unless it is set." placeholder:"N" env:"EDGEVIT_MEMORY_BYTES"`
 	Deadline       time.Duration     `help:"Longest time from a request to its answer." default:"30s" env:"EDGEVIT_DEADLINE"`
 	AllowedHosts   []string          `help:"Host names that requests may use beside loopback ones and IP addresses; * is any." placeholder:"NAME" env:"EDGEVIT_ALLOWED_HOSTS"`
 	AllowedOrigins []string          `help:"Origins of web pages that may use the service from a browser, such as https://example.org." placeholder:"ORIGIN" env:"EDGEVIT_ALLOWED_ORIGINS"`
@@ -96,7 +97,10 @@ func limitDefaults() map[string]string {
 
 func (c *serveCmd) Run(ctx context.Context, s std, registry *backend.Registry) error {
 	log := newLog(s, c.LogFormat, c.LogLevel)
-	defer func() { _ = log.Sync() }() // standard error cannot be synced everywhere
+	defer func() { _ = log.Sync() }()        // standard error cannot be synced everywhere
+	if _, err := kernel.Best(); err != nil { // else every run of purego would fail
+		return err
+	}
 	backend.RuntimesFolder = c.Runtimes
 	if c.Data == "" {
 		c.Data = dataFolder()

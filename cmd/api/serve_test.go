@@ -134,3 +134,12 @@ func TestGreeting(t *testing.T) {
 		t.Error("io.Discard is a terminal")
 	}
 }
+
+// TestServeKernels: a service that could run nothing does not start.
+func TestServeKernels(t *testing.T) {
+	t.Setenv("EDGEVIT_KERNELS", "none-such")
+	code, out, errs := call(t, "serve", "--listen", "127.0.0.1:0")
+	if want := `EDGEVIT_KERNELS is "none-such"; this processor runs generic`; code == exitYes || !strings.Contains(errs, want) || out != "" {
+		t.Errorf("exit %d, %q, %q; want an error that says %q", code, out, errs, want)
+	}
+}

@@ -40,7 +40,7 @@ func faults(ctx context.Context, t *trial) error {
 	if err != nil {
 		return err
 	}
-	for _, f := range []func(context.Context, []byte) error{t.workers, t.libraries, t.fullDisk, t.readOnly, t.killed, t.terminated, t.clock} {
+	for _, f := range []func(context.Context, []byte) error{t.workers, t.libraries, t.fullDisk, t.readOnly, t.killed, t.terminated, t.vanished, t.clock} {
 		if err := f(ctx, photo); err != nil {
 			return err
 		}
@@ -422,8 +422,9 @@ func (t *trial) killed(ctx context.Context, photo []byte) error {
 			odd = append(odd, m.Name)
 		}
 	}
+	left, _ := filepath.Glob(filepath.Join(folder, "models", ".*"))
 	up, err2 := v.post("/models?name=half", file)
-	t.promise(err == nil && err2 == nil && len(odd) == 0 && up.status == http.StatusCreated, "killed in an upload: nothing of it is served, and its name is free", "%d odd models %v; the same name then %d", len(odd), odd, up.status)
+	t.promise(err == nil && err2 == nil && len(odd) == 0 && len(left) == 0 && up.status == http.StatusCreated, "killed in an upload: nothing of it is served or left behind, and its name is free", "%d odd models %v, %d files left; the same name then %d", len(odd), odd, len(left), up.status)
 	state := v.outcomeOf(idOf(run))
 	again, err := v.post("/benchmarks?models=random:xxs&targets=purego&min_duration_ms=100&min_count=10&blocks=2", nil)
 	final := v.outcomeOf(idOf(again))
@@ -533,7 +534,7 @@ func (t *trial) terminated(ctx context.Context, photo []byte) error {
 func (t *trial) clock(ctx context.Context, photo []byte) error {
 	const promise = "wall clock a day ahead, then two days back: answers, deadlines and a benchmark as ever"
 	if !t.long {
-		t.skip(promise, "only with -long: the program is built with another clock")
+		t.skip(promise, "only with -long: to build the program with another clock takes about a minute the first time")
 		return nil
 	}
 	dir, remove, err := t.newFolder()

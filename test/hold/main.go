@@ -7,7 +7,7 @@
 //	test/hold.sh load|soak|faults|wire|storm|corpus [-long] [-seed N] [-duration D]
 //
 // It exits 1 where a promise is broken, 2 where it could not try. The short
-// forms, each under 30 seconds, are tiers of make test; make soak runs the long
+// forms, each under a minute, are tiers of make test; make soak runs the long
 // ones.
 //
 // Read report.go and service.go first; then each trial is a file of its own.

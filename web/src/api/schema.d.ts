@@ -1721,7 +1721,7 @@ export interface components {
                 "application/problem+json": components["schemas"]["Problem"];
             };
         };
-        /** @description The target cannot run here or not this model, the models folder cannot be written, there is no store of runs, memory or connections are taken, or the server is not ready. Where waiting helps there is a `Retry-After`. */
+        /** @description The target cannot run here or not this model, the models folder cannot be written, there is no store of runs, the model is too large for the memory of open models, memory or connections are taken, or the server is not ready. Where waiting helps there is a `Retry-After`. */
         Unavailable: {
             headers: {
                 [name: string]: unknown;
