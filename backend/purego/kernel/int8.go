@@ -47,41 +47,40 @@ type Int8Args struct {
 	GELU     bool
 }
 
-// quantizeColumn rounds a column to signed bytes and returns its scale.
-func quantizeColumn(column []float32, dst []int8) float32 {
-	highest := 0.0
-	for _, v := range column {
-		highest = math.Max(highest, math.Abs(float64(v)))
-	}
-	if highest == 0 {
-		return 0
-	}
-	for i, v := range column {
-		dst[i] = int8(math.RoundToEven(float64(v) / highest * 127))
-	}
-	return float32(highest / 127)
-}
-
-// quantizeMatrix quantizes b, [k n], by column; put stores a value.
-func quantizeMatrix(m *Int8Matrix, b, bias []float32, put func(i, j int, v int8)) {
-	column, bytes := make([]float32, m.K), make([]int8, m.K)
-	for j := range m.N {
-		for i := range column {
-			column[i] = b[i*m.N+j]
+// quantizeMatrix quantizes b, [k n], by column, whose scale is its largest |x|
+// over 127; put stores a row.
+func quantizeMatrix(m *Int8Matrix, b, bias []float32, put func(i int, row []int8)) {
+	highest := make([]float32, m.N)
+	for i := range m.K {
+		for j, v := range b[i*m.N:][:m.N] {
+			highest[j] = max(highest[j], v, -v)
 		}
-		clear(bytes)
-		m.scale[j] = quantizeColumn(column, bytes)
-		for i, v := range bytes {
-			put(i, j, v)
-			m.offset[j] -= 128 * int32(v)
+	}
+	inverse := make([]float64, m.N)
+	for j, h := range highest {
+		m.scale[j] = float32(float64(h) / 127)
+		if h != 0 {
+			inverse[j] = 127 / float64(h)
 		}
+	}
+	row := make([]int8, m.N)
+	for i := range m.K {
+		for j, v := range b[i*m.N:][:m.N] {
+			row[j] = int8(math.RoundToEven(float64(v) * inverse[j]))
+			m.offset[j] -= 128 * int32(row[j])
+		}
+		put(i, row)
 	}
 	copy(m.bias, bias)
 }
 
 func packInt8Generic(b, bias []float32, k, n int) *Int8Matrix {
 	m := &Int8Matrix{K: k, N: n, values: make([]int8, k*n), scale: make([]float32, n), offset: make([]int32, n), bias: make([]float32, n)}
-	quantizeMatrix(m, b, bias, func(i, j int, v int8) { m.values[j*k+i] = v })
+	quantizeMatrix(m, b, bias, func(i int, row []int8) {
+		for j, v := range row {
+			m.values[j*k+i] = v
+		}
+	})
 	return m
 }
 

@@ -37,10 +37,13 @@ func (s int8Shape) pack(b, bias []float32, k, n int) *Int8Matrix {
 		K: k, N: n, values: bytesOf(Floats(steps * width)), scale: Floats(width), bias: Floats(width),
 		offset: make([]int32, width),
 	}
-	quantizeMatrix(m, b, bias, func(i, j int, v int8) {
-		first := j / s.panel * s.panel
-		columns := min(s.panel, width-first)
-		m.values[first*steps*4+(i/4*columns+j-first)*4+i%4] = v
+	quantizeMatrix(m, b, bias, func(i int, row []int8) {
+		for first := 0; first < n; first += s.panel {
+			line := m.values[(first*steps+i/4*min(s.panel, width-first))*4+i%4:]
+			for j, v := range row[first:min(first+s.panel, n)] {
+				line[4*j] = v
+			}
+		}
 	})
 	return m
 }

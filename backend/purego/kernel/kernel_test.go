@@ -417,12 +417,16 @@ func testGemmInt8(t *testing.T, k *Table, rng *rand.Rand, m, n, depth int, activ
 		g.Residual, g.LdRes = before, n
 	}
 	k.GemmInt8(g)
-	column, quantized := make([]float32, depth), make([]int8, depth)
+	quantized := make([]float64, depth)
 	for j := range n {
-		for i := range column {
-			column[i] = b[i*n+j]
+		highest := 0.0
+		for e := range depth {
+			highest = max(highest, math.Abs(float64(b[e*n+j])))
 		}
-		scale := float64(quantizeColumn(column, quantized))
+		scale := highest / 127
+		for e := range quantized {
+			quantized[e] = math.RoundToEven(float64(b[e*n+j]) / scale)
+		}
 		for i := range m {
 			sum := 0
 			for e, v := range quantized {
