@@ -171,7 +171,14 @@ func (s *Server) limitReading(next http.Handler) http.Handler {
 			w.Header().Set("Connection", "close")
 		}
 		if r.ContentLength != 0 {
-			_ = http.NewResponseController(w).SetReadDeadline(infoOf(r.Context()).start.Add(s.deadline))
+			c := http.NewResponseController(w)
+			_ = c.SetReadDeadline(infoOf(r.Context()).start.Add(s.deadline))
+			// The end of a drain does not wait for a body.
+			defer context.AfterFunc(r.Context(), func() {
+				if errors.Is(context.Cause(r.Context()), errClosing) {
+					_ = c.SetReadDeadline(time.Now())
+				}
+			})()
 		}
 		next.ServeHTTP(w, r)
 	})

@@ -4,7 +4,9 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -119,6 +121,50 @@ func TestDrain(t *testing.T) {
 	}
 	if p := decode[api.Problem](t, s.post(t, "", jpegFile(t))); p.Type != "/problems/not-ready" {
 		t.Errorf("after the end: %+v, want not-ready", p)
+	}
+}
+
+// TestEndOfDrain: what is still at work, waits, or is on its way shortly before
+// the end of the drain is answered, and the end is a clean one.
+func TestEndOfDrain(t *testing.T) {
+	f := &fake{gate: make(chan struct{})}
+	s := newServer(t, nil, f, nil)
+	s.drainTime = lameDuck + lastWords + 100*time.Millisecond
+	url, stop, ended := serve(t, s)
+	half, feed := io.Pipe()
+	defer feed.Close()
+	answers := make(chan string)
+	client := http.Client{Timeout: 20 * time.Second}
+	post := func(body io.Reader) {
+		resp, err := client.Post(url+"/classify", "", body)
+		if err != nil {
+			answers <- err.Error()
+			return
+		}
+		defer resp.Body.Close()
+		var p api.Problem
+		if err := json.NewDecoder(resp.Body).Decode(&p); err != nil {
+			answers <- err.Error()
+			return
+		}
+		answers <- fmt.Sprint(resp.StatusCode, " ", p.Type)
+	}
+	file := jpegFile(t)
+	go post(bytes.NewReader(file))
+	eventually(t, "running", func() bool { return f.running.get() == 1 })
+	for range 20 {
+		go post(bytes.NewReader(file))
+	}
+	go post(half)
+	feed.Write(file[:100])
+	stop()
+	for range 22 {
+		if got := <-answers; got != "503 /problems/not-ready" {
+			t.Errorf("answer %q, want 503 /problems/not-ready", got)
+		}
+	}
+	if err := <-ended; err != nil {
+		t.Errorf("Serve: %v", err)
 	}
 }
 

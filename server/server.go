@@ -125,6 +125,7 @@ type Server struct {
 	registry    *backend.Registry
 	limits      preprocess.Limits
 	deadline    time.Duration
+	drainTime   time.Duration
 	connections int
 	version     string
 	hosts       map[string]bool
@@ -177,6 +178,7 @@ func New(c Config) (*Server, error) {
 		registry:    c.Registry,
 		limits:      c.Limits,
 		deadline:    cmp.Or(c.Deadline, 30*time.Second),
+		drainTime:   drainTimeout,
 		connections: cmp.Or(c.Connections, 2048),
 		version:     c.Version,
 		hosts:       map[string]bool{},
@@ -329,7 +331,8 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 	s.draining.Store(true)
 	s.log.Info("draining")
 	s.jobs.stop()
-	wait, stop := context.WithTimeout(requests, drainTimeout)
+	// The end of the requests is not that of the wait: they are still answered.
+	wait, stop := context.WithTimeout(context.WithoutCancel(ctx), s.drainTime)
 	defer stop()
 	// Shutdown closes connections on which no request has been read yet, also
 	// where one is on its way: they are given a moment to come.
@@ -339,7 +342,7 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 		return fmt.Errorf("serve %s: %w", l.Addr(), err)
 	}
 	// What is still at work shortly before the end is answered that it ends.
-	last := time.AfterFunc(drainTimeout-lameDuck-lastWords, func() { cancel(errClosing) })
+	last := time.AfterFunc(s.drainTime-lameDuck-lastWords, func() { cancel(errClosing) })
 	defer last.Stop()
 	if err := srv.Shutdown(wait); err != nil {
 		cancel(errClosing)
