@@ -94,7 +94,9 @@ type entry struct {
 	inputs sync.Pool // *[]float32, one input tensor each
 
 	// Under the store's mu.
-	sessions   map[backend.Target]*session
+	sessions map[backend.Target]*session
+	// needs are what sessions were seen to take, more than their weights.
+	needs      map[backend.Target]int64
 	statistics map[backend.Target]*statistics
 	retired    bool
 	unloaded   bool // no session is opened
@@ -591,7 +593,10 @@ func (st *store) openSession(ctx context.Context, s *session) {
 }
 
 func (st *store) openWarm(s *session) (*backend.Classifier, error) {
-	if err := st.reserve(s, s.entry.model.WeightBytes()); err != nil {
+	st.mu.Lock()
+	bytes := max(s.entry.model.WeightBytes(), s.entry.needs[s.target])
+	st.mu.Unlock()
+	if err := st.reserve(s, bytes); err != nil {
 		return nil, err
 	}
 	c, err := st.registry.Open(st.ctx, s.target.String(), s.entry.model.Graph, backend.Options{Threads: st.threads, Model: s.entry.name})
@@ -611,9 +616,24 @@ func (st *store) openWarm(s *session) (*backend.Classifier, error) {
 	s.bytes = max(s.bytes, d.WeightBytes+d.ArenaBytes, d.ResidentBytes)
 	// A process of its own takes more than its weights, which are all that was
 	// known before.
+	if s.entry.needs == nil {
+		s.entry.needs = map[backend.Target]int64{}
+	}
+	s.entry.needs[s.target] = s.bytes
+	if err := st.fits(s, s.bytes); err != nil {
+		s.bytes = 0
+		st.work.Go(func() { _ = c.Close() }) // it is not served; nobody would be helped by why it did not end
+		return nil, err
+	}
 	for st.memory > 0 {
-		held, idlest, _ := st.held()
-		if held <= st.memory || idlest == nil {
+		held, idlest, oldest := st.held()
+		if held <= st.memory {
+			break
+		}
+		if idlest == nil {
+			idlest = oldest
+		}
+		if idlest == nil {
 			break
 		}
 		st.makeWay(idlest)
@@ -637,8 +657,8 @@ func (st *store) reserve(s *session, bytes int64) error {
 		st.wake()
 	}()
 	for {
-		if kept := st.kept(s); st.memory > 0 && bytes > st.memory-kept {
-			return fmt.Errorf("%w: %s takes %d bytes at least; --memory-bytes lets open models take %d, %d of which the default model keeps", errTooLarge, s.lane.name, bytes, st.memory, kept)
+		if err := st.fits(s, bytes); err != nil {
+			return err
 		}
 		if st.queue[0] == s && st.makeRoom(bytes) {
 			s.bytes = bytes
@@ -719,6 +739,15 @@ func (st *store) held() (bytes int64, idlest, oldest *session) {
 // stays says whether a session is the default one. The caller holds mu.
 func (st *store) stays(s *session) bool {
 	return s.entry.name == st.defaultName && s.target == st.target
+}
+
+// fits is errTooLarge where that many bytes cannot be had for s however many
+// sessions make way. The caller holds mu.
+func (st *store) fits(s *session, bytes int64) error {
+	if kept := st.kept(s); st.memory > 0 && bytes > st.memory-kept {
+		return fmt.Errorf("%w: %s takes %d bytes at least; --memory-bytes lets open models take %d, %d of which the default model keeps", errTooLarge, s.lane.name, bytes, st.memory, kept)
+	}
+	return nil
 }
 
 // kept is the memory that the default session has, where that is not s. The

@@ -192,6 +192,7 @@ func TestModelTooLarge(t *testing.T) {
 		defaultModel, detail string
 	}{
 		"alone":                    {83, "", "takes 84 bytes at least; --memory-bytes lets open models take 83, 0 of which"},
+		"as its opening shows":     {300, "", "takes 579 bytes at least; --memory-bytes lets open models take 300, 0 of which"},
 		"beside the default model": {579 + 83, "a", "takes 84 bytes at least; --memory-bytes lets open models take 662, 579 of which"},
 	} {
 		t.Run(name, func(t *testing.T) {
