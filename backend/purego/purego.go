@@ -80,6 +80,9 @@ func (Backend) Open(_ context.Context, g *graph.Graph, o backend.Options) (backe
 	if threads < 1 {
 		threads = backend.DefaultThreads()
 	}
+	if threads > maxThreads {
+		return nil, fmt.Errorf("%w: %d threads; the engine runs on %d at most", backend.ErrUnsupported, threads, maxThreads)
+	}
 	precision := cmp.Or(o.Precision, "fp32")
 	kernels, err := choose(precision)
 	if err != nil {
@@ -89,8 +92,19 @@ func (Backend) Open(_ context.Context, g *graph.Graph, o backend.Options) (backe
 	if s.plan, err = newPlan(g, s.settings, true); err != nil {
 		return nil, err
 	}
+	if n := s.Describe().ArenaBytes; n > maxWorkSpace {
+		return nil, fmt.Errorf("%w: a run of this model takes %d bytes of work space, at most %d; its attention may see too many tokens for the input's size", backend.ErrUnsupported, n, maxWorkSpace)
+	}
 	return s, nil
 }
+
+const (
+	maxThreads = 1024
+	// maxWorkSpace bounds the activations of a run and the scratch of its
+	// threads: scores of attention grow with the square of its tokens, so that a
+	// small file could ask for any amount. S at 224 pixels takes some megabytes.
+	maxWorkSpace = 1 << 30
+)
 
 // session is an open model. Each Run in progress has an exec of its own; idle
 // ones are kept.

@@ -13,11 +13,35 @@ import (
 	"edgevit/backend"
 	"edgevit/backend/backendtest"
 	"edgevit/backend/purego"
+	"edgevit/graph"
 	"edgevit/model"
 	"edgevit/model/modeltest"
 )
 
 func TestConformance(t *testing.T) { backendtest.Run(t, purego.Backend{}) }
+
+// TestBounds: what a file or a flag asks for must not end the process. The
+// portable kernels need no more than a row of scores, so that they may open it.
+func TestBounds(t *testing.T) {
+	b, image := graph.NewBuilder(graph.Shape{H: 256, W: 256, C: 12})
+	b.Add("pool", graph.MeanPool{}, b.Add("attn", graph.Attention{Heads: 1, Scale: 1}, image))
+	g, err := b.Graph()
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := purego.Backend{}.Open(t.Context(), g, backend.Options{Threads: 2})
+	if err == nil {
+		if n := s.(backend.Describer).Describe().ArenaBytes; n > 1<<30 {
+			t.Errorf("attention over 65,536 tokens opened with %d bytes of work space, want an error beyond 1 GiB", n)
+		}
+		s.Close()
+	} else if !errors.Is(err, backend.ErrUnsupported) {
+		t.Errorf("attention over 65,536 tokens: %v, want ErrUnsupported", err)
+	}
+	if _, err := (purego.Backend{}).Open(t.Context(), modeltest.Tiny(t).Model.Graph, backend.Options{Threads: 5000}); !errors.Is(err, backend.ErrUnsupported) {
+		t.Errorf("5,000 threads: %v, want ErrUnsupported", err)
+	}
+}
 
 func TestRunAllocatesNothing(t *testing.T) {
 	g := modeltest.Tiny(t).Model.Graph
