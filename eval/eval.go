@@ -295,6 +295,14 @@ func Sum(file []byte) string { return fmt.Sprintf("%x", sha256.Sum256(file)) }
 // read is the file of at most limit bytes. The error has no path: the report
 // names the image.
 func read(path string, limit int64) ([]byte, error) {
+	// Before it is opened, since opening a pipe waits, and would hold the CPU.
+	info, err := os.Stat(path)
+	if err != nil {
+		return nil, errors.Unwrap(err)
+	}
+	if !info.Mode().IsRegular() {
+		return nil, errIrregular
+	}
 	f, err := os.Open(path)
 	if err != nil {
 		return nil, errors.Unwrap(err)

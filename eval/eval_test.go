@@ -184,6 +184,16 @@ func TestReadImage(t *testing.T) {
 	}
 }
 
+// TestIrregular: what is no regular file is an error, and nothing is waited for.
+func TestIrregular(t *testing.T) {
+	if data, err := read(t.TempDir(), 10); !errors.Is(err, errIrregular) {
+		t.Errorf("a folder: %q, %v, want %v", data, err, errIrregular)
+	}
+	if data, err := read(os.DevNull, 10); !errors.Is(err, errIrregular) {
+		t.Errorf("a device: %q, %v, want %v", data, err, errIrregular)
+	}
+}
+
 func TestClassNames(t *testing.T) {
 	m := &model.Model{Config: model.Config{Classes: 5}, Labels: []string{"crane", "crane", "3", "Fan", "fan"}}
 	for name, want := range map[string]int{"3": 2, "4": 4, "Fan": 3, "fan": 4, " fan ": 4} {

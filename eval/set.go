@@ -106,7 +106,7 @@ func ReadImage(data, path string, limit int64) ([]byte, error) {
 		return nil, errors.Unwrap(err)
 	}
 	if !info.Mode().IsRegular() {
-		return nil, errors.New("no regular file")
+		return nil, errIrregular
 	}
 	f, err := root.Open(filepath.FromSlash(path))
 	if err != nil {
@@ -115,6 +115,8 @@ func ReadImage(data, path string, limit int64) ([]byte, error) {
 	defer f.Close()
 	return readAll(f, limit)
 }
+
+var errIrregular = errors.New("no regular file")
 
 // open reads a data set whose classes have indices by name.
 func open(data, truth string, class func(name string) (int, error)) (Set, error) {
