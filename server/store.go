@@ -622,21 +622,16 @@ func (st *store) openWarm(s *session) (*backend.Classifier, error) {
 	s.entry.needs[s.target] = s.bytes
 	if err := st.fits(s, s.bytes); err != nil {
 		s.bytes = 0
-		st.work.Go(func() { _ = c.Close() }) // it is not served; nobody would be helped by why it did not end
+		st.closeClassifier(s, c)
 		return nil, err
 	}
 	for st.memory > 0 {
 		held, idlest, oldest := st.held()
-		if held <= st.memory {
+		next := cmp.Or(idlest, oldest)
+		if held <= st.memory || next == nil {
 			break
 		}
-		if idlest == nil {
-			idlest = oldest
-		}
-		if idlest == nil {
-			break
-		}
-		st.makeWay(idlest)
+		st.makeWay(next)
 	}
 	return c, nil
 }
@@ -830,6 +825,11 @@ func (st *store) closeUnused(s *session) {
 	if s.leaving {
 		st.leaving -= s.bytes
 	}
+	st.closeClassifier(s, c)
+}
+
+// closeClassifier closes the classifier of a session without waiting for it.
+func (st *store) closeClassifier(s *session, c *backend.Classifier) {
 	st.work.Go(func() {
 		if err := c.Close(); err != nil {
 			st.log.Error("session not closed", zap.String("model", s.entry.name), zap.Stringer("target", s.target), zap.Error(err))

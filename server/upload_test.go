@@ -10,7 +10,6 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
-	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -407,32 +406,6 @@ func TestUploadLeftovers(t *testing.T) {
 	}
 	if got := s.folder(t); !slices.Equal(got, []string{"shared.pth"}) {
 		t.Errorf("in the end: %v, want shared.pth alone", got)
-	}
-}
-
-// TestUploadClaim: what a start was about to remove is not claimed.
-func TestUploadClaim(t *testing.T) {
-	if runtime.GOOS == "windows" {
-		t.Skip("files that are open are claimed there")
-	}
-	path := filepath.Join(t.TempDir(), "upload")
-	f, err := os.Create(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.Close()
-	if !removeUnclaimed(path) || claim(f) {
-		t.Error("a file that was removed before it was claimed counts as claimed")
-	}
-	if f, err = os.Create(path); err != nil {
-		t.Fatal(err)
-	}
-	if !claim(f) || removeUnclaimed(path) {
-		t.Error("a file that is claimed was removed")
-	}
-	f.Close()
-	if !removeUnclaimed(path) {
-		t.Error("a file whose owner is gone was not removed")
 	}
 }
 
