@@ -60,8 +60,8 @@ type Peak struct {
 	AllCores     float64 `json:"all_cores"`
 }
 
-// share is the part of the peak of all its cores, 0 where there is none.
-func (p Peak) share(gflops float64) float64 {
+// Share is the part of the peak of all its cores, 0 where there is none.
+func (p Peak) Share(gflops float64) float64 {
 	if p.AllCores == 0 {
 		return 0
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"math/rand/v2"
 	"runtime"
+	"runtime/pprof"
 	"slices"
 	"time"
 
@@ -59,12 +60,15 @@ func ProfileOf(ctx context.Context, c *backend.Classifier, runs int, probeTime t
 	var m machine
 	precision, cores := precisionOf(p.Target), min(p.Threads, runtime.NumCPU())
 	begin, errBegin := m.processorTime()
-	probes := []Probe{probe(ctx, precision, cores, probeTime)}
+	var probes []Probe
+	measure := func(ctx context.Context) { probes = append(probes, probe(ctx, precision, cores, probeTime)) }
+	label := pprof.Labels("node", "(probe of the peak)") // as a step's samples have the names of its nodes
+	pprof.Do(ctx, label, measure)
 	steps, err := c.Profile(ctx, image, runs)
 	if err != nil {
 		return Profile{}, err
 	}
-	probes = append(probes, probe(ctx, precision, cores, probeTime))
+	pprof.Do(ctx, label, measure)
 	end, errEnd := m.processorTime()
 	if err := ctx.Err(); err != nil { // a probe that was cut short is 0
 		return Profile{}, err
@@ -91,7 +95,7 @@ func ProfileOf(ctx context.Context, c *backend.Classifier, runs int, probeTime t
 			s.Share = s.MS / p.TotalMS
 		}
 		s.GFLOPS = gflops(s.MACs, s.MS)
-		s.ShareOfPeak = p.Peak.share(s.GFLOPS)
+		s.ShareOfPeak = p.Peak.Share(s.GFLOPS)
 	}
 	p.GFLOPS = gflops(macs, p.TotalMS)
 	return p, nil

@@ -162,7 +162,7 @@ func (t *SubjectSummary) share(b *Bundle, s *Summary, subject *Subject, macs int
 	t.GFLOPS = 2 * float64(macs) * float64(b.Plan.Batch) / p50 / 1e6
 	for _, p := range s.Peaks {
 		if b.Origin == OriginAPI && p.Precision == precisionOf(subject.Target) {
-			t.Share = p.share(t.GFLOPS)
+			t.Share = p.Share(t.GFLOPS)
 		}
 	}
 }

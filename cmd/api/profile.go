@@ -18,7 +18,7 @@ type profileCmd struct {
 	Target     string `help:"Where to run." default:"purego"`
 	Threads    int    `help:"CPU threads of a run." default:"1"`
 	Runs       int    `help:"How often to run." default:"200"`
-	CPUProfile string `name:"cpuprofile" help:"Write a CPU profile of the runs to this file; go tool pprof -http=: -tagroot=node FILE shows its flame graph by node." placeholder:"FILE" type:"path"`
+	CPUProfile string `name:"cpuprofile" help:"Write a CPU profile of the runs and of the probes to this file; go tool pprof -http=: -tagroot=node FILE shows its flame graph by node." placeholder:"FILE" type:"path"`
 	JSON       bool   `name:"json" help:"Print JSON."`
 	settingFlags
 }
@@ -92,7 +92,7 @@ func printProfile(s std, o bench.Profile, asJSON bool) error {
 	for _, p := range o.Steps {
 		t.row(fmt.Sprintf("%.4f", p.MS), fmt.Sprintf("%.1f %%", 100*p.Share), fmt.Sprintf("%.1f", p.GFLOPS), ofPeak(p.ShareOfPeak), shortNames(p.Nodes))
 	}
-	t.row(fmt.Sprintf("%.4f", o.TotalMS), "100 %", fmt.Sprintf("%.1f", o.GFLOPS), ofPeak(o.GFLOPS/max(o.Peak.AllCores, 1e-9)), "in all")
+	t.row(fmt.Sprintf("%.4f", o.TotalMS), "100 %", fmt.Sprintf("%.1f", o.GFLOPS), ofPeak(o.Peak.Share(o.GFLOPS)), "in all")
 	if err := t.flush(); err != nil {
 		return err
 	}

@@ -97,8 +97,9 @@ func limitDefaults() map[string]string {
 
 func (c *serveCmd) Run(ctx context.Context, s std, registry *backend.Registry) error {
 	log := newLog(s, c.LogFormat, c.LogLevel)
-	defer func() { _ = log.Sync() }()        // standard error cannot be synced everywhere
-	if _, err := kernel.Best(); err != nil { // else every run of purego would fail
+	defer func() { _ = log.Sync() }() // standard error cannot be synced everywhere
+	// With a set of kernels that does not run here, every run of purego would fail.
+	if _, err := kernel.Best(); err != nil {
 		return err
 	}
 	backend.RuntimesFolder = c.Runtimes
