@@ -361,23 +361,29 @@ type transposeArgs struct {
 	mask          uint64 // of the columns
 }
 
+// transposePanel writes the transpose of x, [cols k] with the stride ld, as a
+// panel [k width], width being whole vectors of AVX-512.
+func transposePanel(dst, x []float32, k, cols, width, ld int) {
+	t := transposeArgs{ldDst: uintptr(width) * 4, ldSrc: uintptr(ld) * 4}
+	_ = x[(cols-1)*ld+k-1]
+	for c := 0; c < cols; c += lanes {
+		t.rows = min(lanes, cols-c)
+		for i := 0; i < k; i += lanes {
+			t.columns = min(lanes, k-i)
+			t.mask = 1<<t.columns - 1
+			t.dst, t.src = pointer(dst[i*width+c:]), pointer(x[c*ld+i:])
+			transpose16((*byte)(unsafe.Pointer(&t)))
+		}
+	}
+}
+
 // packTransposed is packPanels of the transpose of x, [n k] with the stride ld.
 func (s shape) packTransposed(dst, x []float32, k, n, ld int) {
 	for j := 0; j < n; j += s.panel() {
 		cols := min(s.panel(), n-j)
 		width := s.up(cols)
 		if s.lanes == lanes {
-			t := transposeArgs{ldDst: uintptr(width) * 4, ldSrc: uintptr(ld) * 4}
-			for c := 0; c < cols; c += lanes {
-				t.rows = min(lanes, cols-c)
-				_ = x[(j+c+t.rows-1)*ld+k-1]
-				for i := 0; i < k; i += lanes {
-					t.columns = min(lanes, k-i)
-					t.mask = 1<<t.columns - 1
-					t.dst, t.src = pointer(dst[i*width+c:]), pointer(x[(j+c)*ld+i:])
-					transpose16((*byte)(unsafe.Pointer(&t)))
-				}
-			}
+			transposePanel(dst, x[j*ld:], k, cols, width, ld)
 			dst = dst[k*width:]
 			continue
 		}
